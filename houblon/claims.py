@@ -1,0 +1,292 @@
+"""The claims a role may make: plain facts about what it needs and what it promises.
+
+A claim is data. The role that makes it never acts on it; a provider consumes all claims of a kind
+(nginx every `Vhost`, the firewall every `Port`) and never names a service. `role` and `host` are filled
+in by the collector, so a claim can always be traced to who made it and where it applies.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+
+@dataclass(frozen=True)
+class Text:
+    """A short text in both languages of the project."""
+
+    en: str
+    fr: str
+
+    def __call__(self, language: str) -> str:
+        return self.fr if language == "fr" else self.en
+
+
+def tr(*, en: str, fr: str) -> Text:
+    """Make a bilingual text; both languages are required, so that none is forgotten."""
+    return Text(en, fr)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Claim:
+    """Base of all claims."""
+
+    role: str = ""
+    """Name of the role that made the claim; set by the collector."""
+    host: str = "main"
+    """Host the claim applies to; set by the collector."""
+
+
+@dataclass(frozen=True)
+class Needs(Claim):
+    """Another role must provide this capability; it is placed on the host automatically."""
+
+    capability: str
+
+
+@dataclass(frozen=True)
+class Provides(Claim):
+    """This role provides a capability."""
+
+    capability: str
+
+
+@dataclass(frozen=True)
+class Package(Claim):
+    """Debian packages, installed for all roles in one apt transaction, without recommends."""
+
+    names: tuple[str, ...]
+
+    def __init__(self, *names: str, role: str = "", host: str = "main") -> None:
+        object.__setattr__(self, "names", names)
+        object.__setattr__(self, "role", role)
+        object.__setattr__(self, "host", host)
+
+
+@dataclass(frozen=True)
+class Port(Claim):
+    """A port of this role that the firewall opens.
+
+    :param exposure: ``public`` to everyone, ``lan`` to private networks (RFC 1918, RFC 4193) only.
+    """
+
+    number: int
+    proto: Literal["tcp", "udp"] = "tcp"
+    exposure: Literal["public", "lan"] = "public"
+    why: str = ""
+
+
+@dataclass(frozen=True)
+class Outbound(Claim):
+    """What the role must reach outside, in words an administrator understands."""
+
+    what: str
+
+
+@dataclass(frozen=True)
+class RateLimit(Claim):
+    """An nginx request-rate zone, keyed by client address.
+
+    :param per_minute: requests per minute that are allowed on average.
+    :param burst: requests above the rate that are served at once.
+    """
+
+    zone: str
+    per_minute: int
+    burst: int = 20
+
+
+@dataclass(frozen=True)
+class Jail(Claim):
+    """A fail2ban jail fed from the journal.
+
+    :param filter: name of a fail2ban filter (Debian's, or one the role ships in ``filter_text``).
+    :param journal: journal match, such as ``_SYSTEMD_UNIT=ssh.service``.
+    :param ports: TCP ports from which an offender is banned.
+    :param find_seconds: the window in which ``retries`` failures lead to a ban of ``ban_seconds``.
+    """
+
+    name: str
+    filter: str
+    journal: str
+    ports: tuple[int, ...]
+    retries: int = 5
+    find_seconds: int = 600
+    ban_seconds: int = 900
+    filter_text: str = ""
+
+
+@dataclass(frozen=True)
+class Vhost(Claim):
+    """A name served over HTTPS. Port 80 only redirects and answers ACME challenges.
+
+    :param root: directory of static files, or
+    :param upstream: ``host:port`` or ``unix:/path`` that requests are proxied to.
+    :param snippet: nginx directives for inside the server block, from the role's own template.
+    :param websocket: pass Upgrade headers to the upstream.
+    :param deny: path prefixes that answer 404 to everyone.
+    :param csp: Content-Security-Policy of the answers; None leaves it to the application.
+    :param rate_zone: name of a `RateLimit` zone that applies to the whole vhost.
+    :param public: listed for members on the portal when the role is a service.
+    """
+
+    fqdn: str
+    root: str | None = None
+    upstream: str | None = None
+    snippet: str = ""
+    websocket: bool = False
+    deny: tuple[str, ...] = ()
+    csp: str | None = "default-src 'none'; frame-ancestors 'none'"
+    rate_zone: str | None = None
+    max_body_mb: int = 1
+
+
+@dataclass(frozen=True)
+class Certificate(Claim):
+    """A certificate for these names, the first one names it.
+
+    Readers use ``/etc/houblon/tls/<first name>/{fullchain,privkey}.pem``: a stable path that exists from the
+    first run on (self-signed until one is issued).
+
+    :param reload: command that makes the reader use a new certificate.
+    :param readers: system groups that may read the private key besides root.
+    """
+
+    names: tuple[str, ...]
+    reload: str = ""
+    readers: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Database(Claim):
+    """A database with a role of the same name, reached by peer authentication."""
+
+    engine: Literal["postgresql", "mariadb"]
+    name: str
+
+
+@dataclass(frozen=True)
+class BackupSet(Claim):
+    """What must be in a backup of this role for a restore to be complete.
+
+    :param paths: directories and files to save.
+    :param exclude: patterns below them that are not worth saving.
+    :param dumps: ``engine:name`` of databases to dump.
+    :param quiesce: commands (before, after) that make the data stand still meanwhile.
+    :param compare: a command whose output must be the same before a backup and after its restore.
+    """
+
+    paths: tuple[str, ...] = ()
+    exclude: tuple[str, ...] = ()
+    dumps: tuple[str, ...] = ()
+    quiesce: tuple[str, str] | None = None
+    compare: str = ""
+
+
+@dataclass(frozen=True)
+class NoBackup(Claim):
+    """The role keeps no state of its own; the reason is printed wherever backups are listed."""
+
+    reason: Text
+
+
+@dataclass(frozen=True)
+class DnsRecord(Claim):
+    """A DNS record the role wants to exist.
+
+    ``value`` may be ``@host4``, ``@host6`` for the public addresses of the host.
+    """
+
+    name: str
+    type: Literal["A", "AAAA", "CNAME", "TXT", "MX", "SRV", "TLSA", "CAA"]
+    value: str
+    required: bool = True
+
+
+@dataclass(frozen=True)
+class Unit(Claim):
+    """A systemd unit that must be active (or, for a timer, waiting).
+
+    :param sandbox: highest acceptable ``systemd-analyze security`` exposure (0 to 10);
+        None for units that run no long-lived process of ours.
+    """
+
+    name: str
+    sandbox: float | None = 5.0
+
+
+@dataclass(frozen=True)
+class Listen(Claim):
+    """A local listener of the role that is not open to the outside."""
+
+    port: int
+    address: str = "127.0.0.1"
+    proto: Literal["tcp", "udp"] = "tcp"
+
+
+@dataclass(frozen=True)
+class HttpCheck(Claim):
+    """An HTTPS request that must give this status, and this text in its body."""
+
+    url: str
+    status: int = 200
+    contains: str = ""
+
+
+@dataclass(frozen=True)
+class ConfigTest(Claim):
+    """The program's own check of its configuration; exit status 0 means good."""
+
+    command: str
+
+
+@dataclass(frozen=True)
+class Secret(Claim):
+    """A secret the role uses; made once, on the operator's machine, kept in the vault.
+
+    :param kind: ``password`` (readable characters), ``token`` (hex), ``ed25519-ssh``, ``rsa-2048`` ...
+    :param length: characters, for passwords and tokens.
+    """
+
+    name: str
+    kind: str = "password"
+    length: int = 32
+    description: str = ""
+
+
+@dataclass(frozen=True)
+class Resource(Claim):
+    """What the role takes of the host at rest, in mebibytes; summed up and refused with numbers."""
+
+    memory_mb: int = 0
+    disk_mb: int = 0
+
+
+@dataclass(frozen=True)
+class PersonalData(Claim):
+    """Data about people that the role keeps, where, and for how long (None: as long as the account)."""
+
+    what: Text
+    where: str
+    retention_days: int | None
+
+
+@dataclass(frozen=True)
+class DataPath(Claim):
+    """A directory with people's data: kept by `remove`, deleted only by `remove --purge`."""
+
+    path: str
+
+
+@dataclass(frozen=True)
+class HostName(Claim):
+    """A name of the site that the host itself resolves to its loopback address."""
+
+    fqdn: str
+
+
+ALL: tuple[type[Claim], ...] = tuple(
+    value for value in list(globals().values()) if isinstance(value, type) and issubclass(value, Claim)
+)
+"""Every claim kind, for the registry and the generated reference."""
+

@@ -1,0 +1,187 @@
+"""From a site to everything that should be on its host: a list of batches, computed offline."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from houblon.claims import DataPath, Package
+from houblon.claims import Secret as SecretClaim
+from houblon.contract import Role
+from houblon.kit import Kit
+from houblon.resources import (
+    Absent,
+    Batch,
+    Door,
+    Ensure,
+    File,
+    Item,
+    Link,
+    Packages,
+    Proof,
+    UnitState,
+    User,
+    digest,
+)
+from houblon.vault import SecretSpec
+
+if TYPE_CHECKING:
+    from houblon.record import Record, RoleRecord
+    from houblon.site import Site
+    from houblon.vault import Vault
+
+STAGES = ("install", "configure", "activate")
+
+
+@dataclass
+class Model:
+    """The desired state of one host.
+
+    :param batches: in the order they are applied.
+    """
+
+    site: Site
+    batches: list[Batch] = field(default_factory=list)
+
+    def items(self) -> Iterator[tuple[str, Item]]:
+        """Every item with the role that asks for it."""
+        for batch in self.batches:
+            for item in batch.items:
+                yield batch.role, item
+
+    def files(self) -> dict[str, dict[str, File]]:
+        """Files by role and path, those behind doors included."""
+        found: dict[str, dict[str, File]] = defaultdict(dict)
+        for role, item in self.items():
+            if isinstance(item, File):
+                found[role][item.path] = item
+            elif isinstance(item, Door):
+                found[role].update({f.path: f for f in item.files})
+        return found
+
+    def units(self) -> dict[str, tuple[UnitState, ...]]:
+        """Units that run, by role."""
+        found: dict[str, tuple[UnitState, ...]] = {}
+        for role, item in self.items():
+            if isinstance(item, UnitState) and item.state == "running":
+                found[role] = (*found.get(role, ()), item)
+        return found
+
+    def of(self, role: str, kind: type[Any]) -> list[Any]:
+        """Items of one kind that one role asks for."""
+        return [item for name, item in self.items() if name == role and isinstance(item, kind)]
+
+
+def secret_specs(site: Site) -> list[SecretSpec]:
+    """The secrets that the site's roles claim, for the vault."""
+    return [
+        SecretSpec(claim.role, claim.name, claim.kind, claim.length, claim.description)  # type: ignore[arg-type]
+        for claim in site.claims(SecretClaim)
+    ]
+
+
+def build(site: Site, vault: Vault, record: Record | None = None) -> Model:
+    """Run every role's stages with a recording kit and put the batches in order.
+
+    :param record: what an earlier apply left on the host; files, links, units and accounts in it that a
+        managed role no longer asks for become part of the model as things to remove.
+    """
+    model = Model(site)
+    names = sorted({name for claim in site.claims(Package) for name in claim.names})
+    if names:
+        model.batches.append(Batch("base", "install", (Packages(tuple(names)),)))
+    recorded = {role.name: _run(site, role, vault) for role in site.roles}
+    first = [r for r in site.roles if r.first]
+    later = [r for r in site.roles if not r.first]
+    for role in first:
+        model.batches += recorded[role.name]
+    if proof := _proof(site, model):
+        model.batches.append(Batch("base", "activate", (proof,)))
+    for stage in STAGES:
+        if stage == "activate":
+            model.batches += _orphans(model, recorded, record)
+        for role in later:
+            model.batches += [b for b in recorded[role.name] if b.stage == stage]
+    return model
+
+
+def removal(site: Site, vault: Vault, name: str, record: RoleRecord, purge: bool) -> list[Batch]:
+    """What takes a role off its host: its own `remove`, then all that was recorded for it.
+
+    :param purge: delete its data too.
+    """
+    batches: list[Batch] = []
+    if record.units:
+        batches.append(Batch(name, "remove", tuple(UnitState(u, "stopped") for u in sorted(record.units))))
+    if (role := site.role_for_removal(name, record.settings)) is not None:
+        kit = Kit(site, role, vault)
+        kit.stage = "remove"
+        role.remove(kit)
+        batches += kit.batches
+    paths = sorted({*record.files, *record.links})
+    if paths:
+        batches.append(Batch(name, "remove", tuple(Absent(p) for p in paths)))
+    if purge and record.data:
+        batches.append(Batch(name, "remove", tuple(
+            Ensure(f"delete {path} with all data in it", check=f"[ ! -e '{path}' ]", run=f"rm -rf -- '{path}'")
+            for path in sorted(record.data)
+        )))
+    return batches
+
+
+def data_paths(site: Site, role: str) -> list[str]:
+    """Directories with people's data of a role."""
+    return [claim.path for claim in site.claims(DataPath) if claim.role == role]
+
+
+def _run(site: Site, role: Role[Any], vault: Vault) -> list[Batch]:
+    kit = Kit(site, role, vault)
+    for stage in STAGES:
+        kit.stage = stage
+        getattr(role, stage)(kit)
+    return kit.batches
+
+
+def _proof(site: Site, model: Model) -> Proof | None:
+    people = [item for _, item in model.items() if isinstance(item, User) and not item.system]
+    if not people:
+        return None
+    doors = [item.stamp for _, item in model.items() if isinstance(item, Door) and item.name == "ssh"]
+    keys = [f.sha256 for f in model.files().get("base", {}).values() if f.path.endswith("/authorized_keys")]
+    marks = [f"{u.name} {u.home} {u.shell} {','.join(u.groups)} {u.password_hash}" for u in people]
+    return Proof("every admin gets in and becomes root", tuple(u.name for u in people), digest(*marks, *keys, *doors))
+
+
+def _orphans(model: Model, recorded: dict[str, list[Batch]], record: Record | None) -> list[Batch]:
+    """What managed roles asked for in an earlier apply and no longer do."""
+    if record is None:
+        return []
+    items = [(b.role, i) for batches in recorded.values() for b in batches for i in b.items]
+    wanted_paths = {i.path for _, i in items if isinstance(i, (File, Link))}
+    wanted_paths |= {f.path for _, i in items if isinstance(i, Door) for f in i.files}
+    wanted_units = {i.name for _, i in items if isinstance(i, UnitState)}
+    wanted_users = {i.name for _, i in items if isinstance(i, User)}
+    batches = []
+    for name, old in record.roles.items():
+        if name not in recorded:
+            continue
+        if units := sorted(set(old.units) - wanted_units):
+            batches.append(Batch(name, "configure", tuple(UnitState(u, "stopped") for u in units)))
+        if paths := sorted({*old.files, *old.links} - wanted_paths):
+            batches.append(Batch(name, "configure", tuple(Absent(p) for p in paths)))
+        if people := sorted(set(old.people) - wanted_users):
+            batches.append(Batch(name, "configure", tuple(_lock(p) for p in people)))
+    return batches
+
+
+def _lock(person: str) -> Ensure:
+    """Close the account of someone who is no longer an admin; the home stays."""
+    return Ensure(
+        f"close the account of {person}",
+        check=f"! getent passwd {person} || {{ getent shadow {person} | cut -d: -f2 | grep -q '^!' && "
+        f"[ \"$(getent shadow {person} | cut -d: -f8)\" = 1 ] && ! id -Gn {person} | grep -qw sudo; }}",
+        run=f"usermod --lock --expiredate 1970-01-02 {person} && {{ ! id -Gn {person} | grep -qw sudo || "
+        f"gpasswd --delete {person} sudo; }}; loginctl terminate-user {person} 2>/dev/null || :",
+    )

@@ -1,0 +1,99 @@
+"""What operations share during one run: the connection, what was seen, what was planned, what failed."""
+
+from __future__ import annotations
+
+import shlex
+from collections import defaultdict
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from houblon.connect import Door as WayIn
+from houblon.connection import Connection, Result
+from houblon.errors import OperationFailed
+from houblon.facts.snapshot import Seen
+from houblon.resources import Batch, UnitState, digest
+
+LEASE = "/run/houblon/lease"
+NOTHING = digest()
+"""The hash of no inputs at all."""
+
+
+@dataclass(frozen=True)
+class Change:
+    """One thing that differs: what the plan names and the apply does.
+
+    :param subject: path, unit, account or name of the step.
+    :param detail: what differs, in words; never the content of a secret.
+    :param text: whether a diff of contents may be shown.
+    """
+
+    role: str
+    stage: str
+    kind: str
+    subject: str
+    action: str
+    detail: str = ""
+    text: bool = False
+
+    @property
+    def key(self) -> tuple[str, str]:
+        return (self.kind, self.subject)
+
+
+class StepFailed(Exception):
+    """A command of an operation ended with an error; carries the last lines of its output."""
+
+    def __init__(self, output: str, step: str = "") -> None:
+        super().__init__(step or "failed")
+        self.output, self.step = output, step
+
+
+@dataclass
+class Run:
+    """One plan or apply on one host.
+
+    :param token: names this run in the host's lease; empty while planning.
+    :param planned: keys of the changes that the plan named, by number of the batch.
+    :param touched: files that the plan writes or deletes, by role: units that read them restart.
+    """
+
+    connection: Connection
+    way_in: WayIn | None = None
+    token: str = ""
+    seen: Seen = field(default_factory=Seen)
+    executing: bool = False
+    changes: list[Change] = field(default_factory=list)
+    planned: dict[int, set[tuple[str, str]]] = field(default_factory=dict)
+    touched: defaultdict[str, list[str]] = field(default_factory=lambda: defaultdict(list))
+    units: dict[str, tuple[UnitState, ...]] = field(default_factory=dict)
+    known: frozenset[str] = frozenset()
+    """Paths that an earlier apply recorded as ours."""
+    new_packages: frozenset[str] = frozenset()
+    failure: OperationFailed | None = None
+    soft_failures: list[str] = field(default_factory=list)
+    done: list[Change] = field(default_factory=list)
+    progress: Callable[[str], None] = lambda _: None
+
+    def shell(self, script: str, stdin: bytes = b"", timeout: float | None = None, step: str = "") -> Result:
+        """Run a changing script, only while this run still holds the host's lease.
+
+        :raises StepFailed: when its exit status is not 0.
+        """
+        fence = (
+            f'[ "$(cat {LEASE} 2>/dev/null)" = {shlex.quote(self.token)} ] || '
+            "{ echo 'another run took over this host' >&2; exit 75; }\n"
+        )
+        result = self.connection.run(fence + script, stdin, timeout)
+        if result.exit_status != 0:
+            output = "\n".join((result.stdout + result.stderr).strip().splitlines()[-20:])
+            raise StepFailed(output or f"exit status {result.exit_status}", step)
+        return result
+
+    def stamps_read_from(self, batch: Batch, paths: list[str]) -> list[str]:
+        """Stamps that no longer hold once these files of the batch's role are written."""
+        stale = []
+        for unit in self.units.get(batch.role, ()):
+            for path in paths:
+                reloads = unit.reload_on != NOTHING and not path.startswith("/etc/systemd/")
+                stale.append(f"{unit.name}.{'reload' if reloads else 'restart'}")
+        return sorted(set(stale))

@@ -1,0 +1,145 @@
+"""What the host remembers of the last apply: /var/lib/houblon/state.json, root-only.
+
+It is written before the first change (as the union of old and new, marked ``running``) and again at the end,
+so that a run killed in between leaves nothing that nobody knows of.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from houblon import __version__
+from houblon.claimjson import claim_from_json, claim_to_json
+from houblon.claims import Claim
+from houblon.errors import Refused
+from houblon.facts.snapshot import RECORD
+from houblon.model import Model, data_paths
+from houblon.resources import File, Link, UnitState, User
+
+if TYPE_CHECKING:
+    from houblon.site import Site
+
+FORMAT = 1
+HISTORY = "/var/lib/houblon/history.jsonl"
+
+
+@dataclass
+class RoleRecord:
+    """What one role has on the host."""
+
+    settings: dict[str, Any] = field(default_factory=dict)
+    claims: list[dict[str, Any]] = field(default_factory=list)
+    files: dict[str, dict[str, Any]] = field(default_factory=dict)
+    links: dict[str, str] = field(default_factory=dict)
+    units: list[str] = field(default_factory=list)
+    people: list[str] = field(default_factory=list)
+    data: list[str] = field(default_factory=list)
+
+
+@dataclass
+class Record:
+    """The whole record.
+
+    :param at: when the last apply that changed something ended, ISO 8601 in UTC.
+    :param result: ``running``, ``ok`` or ``failed``.
+    """
+
+    version: str = __version__
+    commit: str = ""
+    dirty: bool = False
+    by: str = ""
+    at: str = ""
+    result: str = "ok"
+    roles: dict[str, RoleRecord] = field(default_factory=dict)
+    format: int = FORMAT
+
+    @classmethod
+    def read(cls, data: dict[str, Any] | None) -> Record | None:
+        """From JSON; None when the host was never applied to.
+
+        :raises Refused: when a newer houblon wrote it.
+        """
+        if data is None:
+            return None
+        if data.get("format", 0) > FORMAT:
+            raise Refused(
+                f"this host was set up by houblon {data.get('version')}, which is newer than this one ({__version__})",
+                cure="Update houblon on this machine.",
+            )
+        roles = {name: RoleRecord(**values) for name, values in data.pop("roles").items()}
+        return cls(**{**data, "roles": roles})
+
+    def paths(self) -> frozenset[str]:
+        """All files and links on the host that are ours."""
+        return frozenset(p for role in self.roles.values() for p in (*role.files, *role.links))
+
+    def to_json(self) -> bytes:
+        return json.dumps(asdict(self), sort_keys=True, separators=(",", ":")).encode()
+
+    def claims_of(self, roles: set[str]) -> list[Claim]:
+        """Recorded claims of roles, for providers, when the site no longer names these roles."""
+        found = []
+        for name in sorted(roles):
+            for data in self.roles[name].claims:
+                claim, _ = claim_from_json(data)
+                if claim is not None:
+                    found.append(claim)
+        return found
+
+
+def desired(model: Model, site: Site, by: str, at: str) -> Record:
+    """The record of a model that is wholly applied."""
+    commit, dirty = site.commit()
+    record = Record(commit=commit, dirty=dirty, by=by, at=at)
+    files = model.files()
+    for role in site.roles:
+        record.roles[role.name] = RoleRecord(
+            settings=site.raw_settings(role.name),
+            claims=[claim_to_json(c) for c in site.claims(Claim) if c.role == role.name],
+            files={path: describe(file) for path, file in sorted(files.get(role.name, {}).items())},
+            links={link.path: link.target for link in model.of(role.name, Link)},
+            units=sorted(u.name for u in model.of(role.name, UnitState) if u.state == "running"),
+            people=sorted(u.name for u in model.of(role.name, User) if not u.system),
+            data=data_paths(site, role.name),
+        )
+    return record
+
+
+def describe(file: File) -> dict[str, Any]:
+    """A file as the record keeps it: what the drift check needs."""
+    return {
+        "sha256": file.sha256, "mode": f"{file.mode:04o}", "owner": file.owner, "group": file.group,
+        "secret": file.secret,
+    }
+
+
+def union(old: Record | None, new: Record) -> Record:
+    """Everything either of the two knows of; for the time while a run is between them."""
+    if old is None:
+        return new
+    both = Record(**{**new.__dict__, "roles": dict(new.roles)})
+    for name, role in old.roles.items():
+        mine = both.roles.get(name)
+        if mine is None:
+            both.roles[name] = role
+            continue
+        both.roles[name] = RoleRecord(
+            settings=mine.settings, claims=mine.claims, files={**role.files, **mine.files},
+            links={**role.links, **mine.links}, units=sorted({*role.units, *mine.units}),
+            people=sorted({*role.people, *mine.people}), data=sorted({*role.data, *mine.data}),
+        )
+    return both
+
+
+def write_script() -> str:
+    """Replace the record atomically with what comes on standard input."""
+    return (
+        f"set -eu; mkdir -p -m 755 /var/lib/houblon; umask 077; cat >{RECORD}.new; sync {RECORD}.new; mv -f {RECORD}.new {RECORD}"
+    )
+
+
+def history_script() -> str:
+    """Append a line from standard input to the history."""
+    return f"set -eu; mkdir -p -m 755 /var/lib/houblon; umask 077; cat >>{HISTORY}"
