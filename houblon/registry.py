@@ -87,7 +87,8 @@ def _folders(base: Path) -> Iterator[Path]:
             continue
         if not (folder / "__init__.py").is_file():
             # A role that was renamed leaves a folder behind that holds only __pycache__.
-            if base != Path(houblon.roles.__path__[0]) and {p.name for p in folder.iterdir()} - {"__pycache__"}:
+            leftover = {path.name for path in folder.iterdir()} <= {"__pycache__"}
+            if base != Path(houblon.roles.__path__[0]) and not leftover:
                 raise BadInput(
                     "this role has no __init__.py", cure="Write one, or move the folder away.", file=folder
                 )

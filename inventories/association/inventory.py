@@ -1,0 +1,3 @@
+from pathlib import Path
+from houblon.inventory import hosts_of
+hosts = hosts_of(Path(__file__).parent)
