@@ -1,0 +1,116 @@
+"""One bridge for each lab, on subnets that clash with nothing this machine has."""
+
+from __future__ import annotations
+
+import json
+import secrets
+import subprocess
+import zlib
+from collections.abc import Iterable, Iterator
+from ipaddress import IPv4Network, IPv6Network, ip_network
+from pathlib import Path
+
+from houblon.errors import OperationFailed, Refused
+from houblon.lab.machine import resolvers
+from houblon.lab.state import LabState, labs_dir
+
+Network = IPv4Network | IPv6Network
+POOLS = ("10.64.0.0/10", "172.16.0.0/12", "192.168.0.0/16")
+FORWARD = Path("/proc/sys/net/ipv4/ip_forward")
+
+
+def used_networks() -> list[Network]:
+    """Every network that this machine is on, routes to, or asks for names."""
+    found = [ip_network(address) for address in resolvers()]
+    for family in ("-4", "-6"):
+        for link in json.loads(_ip("-j", family, "addr").stdout or "[]"):
+            for info in link.get("addr_info", ()):
+                found.append(ip_network(f"{info['local']}/{info['prefixlen']}", strict=False))
+        for route in json.loads(_ip("-j", family, "route", "show", "table", "all").stdout or "[]"):
+            if route.get("dst", "default") != "default" and route.get("type", "unicast") in (
+                "unicast",
+                "blackhole",
+            ):
+                found.append(ip_network(route["dst"], strict=False))
+    return [network for network in found if network.prefixlen > 0]
+
+
+def choose_subnet4(name: str, used: Iterable[Network]) -> IPv4Network:
+    """A free private /24. The same name gets the same one while it is free: addresses can be remembered.
+
+    :raises Refused: all private networks are in use here.
+    """
+    taken = [network for network in used if network.version == 4]
+    for pool in POOLS:
+        for candidate in _from(IPv4Network(pool), zlib.crc32(name.encode())):
+            if not any(candidate.overlaps(network) for network in taken):
+                return candidate
+    raise Refused("this machine uses every private IPv4 network", cure="Take a VPN or another lab down.")
+
+
+def _from(pool: IPv4Network, start: int) -> Iterator[IPv4Network]:
+    count = 2 ** (24 - pool.prefixlen)
+    for offset in range(count):
+        number = (start + offset) % count
+        yield IPv4Network((int(pool.network_address) + (number << 8), 24))
+
+
+def choose_subnet6(used: Iterable[Network]) -> IPv6Network:
+    """A free unique local /64 (RFC 4193: 40 random bits)."""
+    taken = list(used)
+    while True:
+        value = (0xFD << 120) | (secrets.randbits(40) << 80) | (1 << 64)
+        candidate = IPv6Network((value, 64))
+        if not any(network.version == 6 and candidate.overlaps(network) for network in taken):
+            return candidate
+
+
+def create(state: LabState) -> None:
+    """Make the bridge, its addresses and the masquerading of a lab."""
+    gateway4 = ip_network(state.subnet4)[1]
+    gateway6 = ip_network(state.subnet6)[1]
+    # A fixed address: a bridge otherwise takes over its lowest port's, and neighbours' caches go stale.
+    mac = "02:" + ":".join(f"{byte:02x}" for byte in secrets.token_bytes(5))
+    _ip("link", "add", state.bridge, "address", mac, "type", "bridge", check=True)
+    _ip("addr", "add", f"{gateway4}/24", "dev", state.bridge, check=True)
+    # Without ports the bridge has no carrier, and duplicate detection would never end.
+    _ip("addr", "add", f"{gateway6}/64", "dev", state.bridge, "nodad", check=True)
+    _ip("link", "set", state.bridge, "up", check=True)
+    if FORWARD.read_text().strip() == "0":
+        (labs_dir() / ".ip_forward").write_text("0")
+        FORWARD.write_text("1")
+    # nft refuses "}" on the line of a rule.
+    ruleset = f"""table ip {state.table} {{
+  chain post {{
+    type nat hook postrouting priority srcnat;
+    ip saddr {state.subnet4} ip daddr != {state.subnet4} masquerade
+  }}
+}}
+"""
+    _check(subprocess.run(["nft", "-f", "-"], input=ruleset, capture_output=True, text=True, check=False))
+
+
+def remove(state: LabState, last: bool) -> None:
+    """Remove what `create` made; nothing there is fine.
+
+    :param last: no other lab is left, so the machine's forwarding goes back to what it was.
+    """
+    subprocess.run(["nft", "delete", "table", "ip", state.table], capture_output=True, check=False)
+    _ip("link", "del", state.bridge)
+    saved = labs_dir() / ".ip_forward"
+    if last and saved.exists():
+        FORWARD.write_text(saved.read_text())
+        saved.unlink()
+
+
+def _ip(*arguments: str, check: bool = False) -> subprocess.CompletedProcess[str]:
+    result = subprocess.run(["ip", *arguments], capture_output=True, text=True, check=False)
+    return _check(result) if check else result
+
+
+def _check(result: subprocess.CompletedProcess[str]) -> subprocess.CompletedProcess[str]:
+    if result.returncode:
+        raise OperationFailed(
+            f"{' '.join(result.args)}: {result.stderr.strip()}", cure="See the message above."
+        )
+    return result
