@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import copy
+from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from houblon.claims import Claim, Needs
+from houblon.claims import Claim, Needs, Provides
 from houblon.contract import Role
 from houblon.errors import BadInput, HoublonError
 from houblon.registry import Registry, where
@@ -63,8 +64,9 @@ def place(
         while True:
             everything = recorded + _flat(own) + _flat(derived)
             before = len(result.roles)
+            given = _capabilities(result.roles, everything)
             for claim in everything:
-                for name in _wanted(registry, claim, result.roles):
+                for name in _wanted(registry, claim, given):
                     add(name, claim.role)
             if len(result.roles) == before:
                 break
@@ -80,6 +82,7 @@ def place(
             cure="This is a mistake in a role, not in your site file: its derive() must give the same answer "
             "when nothing else has changed.",
         )
+    _refuse_unmet(everything, _capabilities(result.roles, everything))
     result.roles = {name: result.roles[name] for name in order(result.roles, everything)}
     rank = {name: index for index, name in enumerate(result.roles)}
     result.claims = tuple(sorted(everything, key=lambda claim: rank.get(claim.role, len(rank))))
@@ -112,7 +115,29 @@ def _collect(role: Role[Any], ask: Callable[[], Iterator[Claim]]) -> tuple[Claim
     return tuple(signed)
 
 
-def _wanted(registry: Registry, claim: Claim, placed: Mapping[str, Role[Any]]) -> Iterator[str]:
+def _capabilities(roles: Mapping[str, Role[Any]], claims: Iterable[Claim]) -> Mapping[str, set[str]]:
+    """Who provides each capability: always (`Role.provides`), or with these settings (`Provides`)."""
+    given: dict[str, set[str]] = defaultdict(set)
+    for name, role in roles.items():
+        for capability in role.provides:
+            given[capability].add(name)
+    for claim in claims:
+        if isinstance(claim, Provides):
+            given[claim.capability].add(claim.role)
+    return given
+
+
+def _refuse_unmet(claims: Iterable[Claim], given: Mapping[str, set[str]]) -> None:
+    for claim in claims:
+        if isinstance(claim, Needs) and not given.get(claim.capability):
+            raise BadInput(
+                f"the role `{claim.role}` needs `{claim.capability}`, which no role provides with these settings",
+                cure=f"Add a role that provides it to the site's roles/ folder, or remove `{claim.role}`.",
+                key=claim.role,
+            )
+
+
+def _wanted(registry: Registry, claim: Claim, given: Mapping[str, set[str]]) -> Iterator[str]:
     """Roles that a claim calls for."""
     for name in registry.consumers(type(claim)):
         # A service may look at claims (the portal lists vhosts), but only its owner's choice places it.
@@ -120,14 +145,8 @@ def _wanted(registry: Registry, claim: Claim, placed: Mapping[str, Role[Any]]) -
             yield name
     if isinstance(claim, Needs):
         providers = registry.providers(claim.capability)
-        if any(name in placed for name in providers):
+        if given.get(claim.capability) or not providers:
             return
-        if not providers:
-            raise BadInput(
-                f"the role `{claim.role}` needs `{claim.capability}`, which no role provides",
-                cure=f"Add a role that provides it to the site's roles/ folder, or remove `{claim.role}`.",
-                key=claim.role,
-            )
         if len(providers) > 1:
             raise BadInput(
                 f"the role `{claim.role}` needs `{claim.capability}`, which several roles provide: "
@@ -163,11 +182,10 @@ def order(roles: Mapping[str, Role[Any]], claims: Iterable[Claim]) -> list[str]:
                 queue.extend(before[name])
         return False
 
+    given = _capabilities(roles, claims)
     for claim in claims:
         if isinstance(claim, Needs):
-            for name, role in roles.items():
-                if claim.capability in role.provides and same_phase(name, claim.role):
-                    before[claim.role].add(name)
+            before[claim.role] |= {n for n in given.get(claim.capability, ()) if same_phase(n, claim.role)}
     _refuse_circles(before)
     wishes = {
         (claim.role, name)

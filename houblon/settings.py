@@ -21,21 +21,21 @@ FORMAT = 1
 _LABEL = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?")
 _USER = re.compile(r"[a-z][a-z0-9_-]{0,30}")
 _EMAIL_LOCAL = re.compile(r"[A-Za-z0-9.!#$%&'*+/=?^_`{|}~-]{1,64}")
-_CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029]")
 
 SYSTEM_USERS = frozenset({
     "root", "daemon", "bin", "sys", "sync", "games", "man", "lp", "mail", "news", "uucp", "proxy",
     "www-data", "backup", "list", "irc", "gnats", "nobody", "_apt", "systemd-network", "systemd-resolve",
     "systemd-timesync", "systemd-coredump", "messagebus", "sshd", "ntp", "chrony", "postfix", "opendkim",
     "dovecot", "dovenull", "vmail", "redis", "postgres", "mysql", "rspamd", "nginx", "certbot",
-    "fail2ban", "unbound", "knot", "houblon", "debian-tor", "nextcloud", "etherpad", "privatebin",
+    "fail2ban", "unbound", "knot", "houblon", "paper", "debian-tor", "nextcloud", "etherpad", "privatebin",
     "portal", "admin", "adm", "sudo", "users", "operator", "staff", "shadow", "ssl-cert", "tty", "disk",
     "kmem", "dialout", "fax", "voice", "cdrom", "floppy", "tape", "audio", "dip", "src", "utmp", "video",
     "sasl", "plugdev", "crontab", "input", "sgx", "kvm", "render", "netdev", "wheel", "ssh", "_ssh",
     "polkitd", "uuidd", "tss", "postdrop", "systemd-journal",
 })
 """Names of Debian's own accounts and groups, and of those our roles make: an admin has a group of the same
-name (Debian base-passwd; `admin` and `wheel` are groups with rights in some sudo configurations)."""
+name (Debian base-passwd; `admin` and `wheel` are groups with rights in some sudo configurations). "paper" is
+what the vault calls the key on paper."""
 
 
 class Wrong(ValueError):
@@ -145,8 +145,8 @@ def public_key(text: str) -> str:
 
 def title(text: str) -> str:
     """A name for people: one line, at most 80 characters."""
-    name = text.strip()
-    if not name or len(name) > 80 or _CONTROL.search(name):
+    name = " ".join(text.split())
+    if not name or len(name) > 80 or not name.isprintable():
         raise Wrong("this is not a name of 1 to 80 characters on one line", "Shorten it.")
     return name
 

@@ -115,11 +115,18 @@ class Site:
 
     def line_of(self, role: str) -> int | None:
         """The line that a role is there for: its own, or that of the service that needs it."""
-        origin = self._placement.origins.get(role, role)
-        for name in (role, origin):
-            for trail in (("services", name), (name,)):
-                if trail in self._document.lines:
-                    return self._document.lines[trail]
+        for name in (role, self._placement.origins.get(role, role)):
+            if (line := self.line_of_key(name)) is not None:
+                return line
+        return None
+
+    def line_of_key(self, key: str) -> int | None:
+        """The line of a setting as roles name it (``tls.dns.server``, ``portal``), or of what holds it."""
+        steps: yamlfile.Trail = tuple(key.split("."))
+        for trail in (("services", *steps), steps):
+            # Without this, the line of `services:` itself would stand in for a service that is not there.
+            if trail[: 1 + (trail != steps)] in self._document.lines:
+                return self._document.line(trail)
         return None
 
     def commit(self) -> tuple[str, bool]:
@@ -168,9 +175,8 @@ def load(folder: Path, extra_claims: Sequence[Claim] = ()) -> Site:
         site._settle(list(core.services), extra_claims)
     except BadInput as error:
         if error.file is None:
-            raise BadInput(
-                error.what, cure=error.cure, file=file, line=site.line_of(error.key or ""), key=error.key
-            ) from None
+            line = site.line_of_key(error.key or "") or site.line_of((error.key or "").split(".")[0])
+            raise BadInput(error.what, cure=error.cure, file=file, line=line, key=error.key) from None
         raise
     found = [_conflict(site, conflict) for conflict in conflicts.find(site.claims(Claim))]
     if found:

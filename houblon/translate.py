@@ -109,6 +109,10 @@ def _plain(
         found = _name_of(_value_at(data, within))
         return document.error(f"this must be {wanted}, and it is {found}", here, _CURES[wanted])
     what, cure = _limits(kind, context)
+    if not cure:
+        owner = _model_at(model, loc[:-1])
+        described = owner.model_fields.get(str(loc[-1])) if owner else None
+        cure = (described and described.description) or "The reference of the site file says what it can be."
     return document.error(what, here, cure)
 
 
@@ -132,7 +136,7 @@ def _limits(kind: str, context: Mapping[str, Any]) -> tuple[str, str]:
         case "string_too_long":
             return "this text is too long", f"It takes at most {context.get('max_length')} characters."
         case _:
-            return "this value is not valid", "See the reference of the site file for what it can be."
+            return "this value is not valid", ""
 
 
 def _within(data: Any, loc: tuple[str | int, ...]) -> Trail:
