@@ -223,12 +223,11 @@ class Kit:
         if (
             last
             and last.stage == self.stage
-            and not validate
-            and not last.validate
+            and validate == last.validate
             and last.kind == type(new[0]).__name__
             and not isinstance(new[0], Door)
         ):
-            self.batches[-1] = Batch(self.role.name, self.stage, last.items + new)
+            self.batches[-1] = Batch(self.role.name, self.stage, last.items + new, validate)
         else:
             self.batches.append(Batch(self.role.name, self.stage, new, validate))
 
