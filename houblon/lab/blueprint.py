@@ -31,9 +31,7 @@ def plan(
     for other in all_states():
         if other.subnet4:
             used += [ip_network(other.subnet4), ip_network(other.subnet6)]
-    mark = next(
-        i for i in iter(lambda: secrets.token_hex(2), "") if not Path(f"/sys/class/net/hlab{i}").exists()
-    )
+    mark = next(i for i in iter(lambda: secrets.token_hex(2), "") if not Path(f"/sys/class/net/hlab{i}").exists())
     subnet4, subnet6 = network.choose_subnet4(name, used), network.choose_subnet6(used)
 
     def host(host_name: str, number: int, below: list[str]) -> HostState:
@@ -110,15 +108,11 @@ def layer_lowers(layer: Path, release: str) -> list[str]:
     except (FileNotFoundError, NotADirectoryError) as error:
         raise BadInput("this is no layer", file=layer, cure="Make one with LabHost.freeze_layer.") from error
     if about["release"] != release:
-        raise BadInput(
-            f"this layer is for {about['release']}, not {release}", file=layer, cure="Take another one."
-        )
+        raise BadInput(f"this layer is for {about['release']}, not {release}", file=layer, cure="Take another one.")
     lowers = [str(Path(layer).absolute() / "root"), *about["lowers"]]
     for lower in lowers:
         if not Path(lower).is_dir():
-            raise BadInput(
-                f"what this layer stands on is gone: {lower}", file=layer, cure="Make the layer again."
-            )
+            raise BadInput(f"what this layer stands on is gone: {lower}", file=layer, cure="Make the layer again.")
     return lowers
 
 

@@ -96,9 +96,7 @@ class Lab:
                 seeds += keys[host.name].result()
                 with locked():
                     if not state.directory.is_dir():
-                        raise Refused(
-                            f"the lab {state.name} was taken down as it came up", cure="Bring it up again."
-                        )
+                        raise Refused(f"the lab {state.name} was taken down as it came up", cure="Bring it up again.")
                     self._driver.prepare(state, host, seeds)
                     progress(f"booting {host.name} ({host.address})")
                     self._driver.boot(state, host)
@@ -126,13 +124,9 @@ class Lab:
             host = HostState("host1", bare_address)
             state = LabState(name, "", "spare", "", me, phase="up", hosts=[host])
             lab = cls(state)
-            found = (
-                lab.hosts[0].exec(["sh", "-s"], input=spare.BARE.encode(), timeout=60).stdout.decode().strip()
-            )
+            found = lab.hosts[0].exec(["sh", "-s"], input=spare.BARE.encode(), timeout=60).stdout.decode().strip()
             if found:
-                raise Refused(
-                    f"{bare_address} is not bare: {found}", cure="Reinstall it, or give another host."
-                )
+                raise Refused(f"{bare_address} is not bare: {found}", cure="Reinstall it, or give another host.")
             state.save()
         return lab
 
@@ -243,9 +237,7 @@ class Lab:
         deadline = time.monotonic() + seconds
         while not services.resolves(self.dns_server, self.domain):
             if time.monotonic() > deadline:
-                raise OperationFailed(
-                    f"the lab's DNS does not answer on {self.dns_server}", cure="Try again."
-                )
+                raise OperationFailed(f"the lab's DNS does not answer on {self.dns_server}", cure="Try again.")
             time.sleep(0.05)
         while True:
             try:
@@ -253,9 +245,7 @@ class Lab:
                 return
             except OSError as error:
                 if time.monotonic() > deadline:
-                    raise OperationFailed(
-                        f"the lab's ACME CA does not answer: {error}", cure="Try again."
-                    ) from error
+                    raise OperationFailed(f"the lab's ACME CA does not answer: {error}", cure="Try again.") from error
             time.sleep(0.05)
 
     def _host(self, host: HostState) -> LabHost:
@@ -276,6 +266,4 @@ class Lab:
             raise self._no_services()
 
     def _no_services(self) -> Refused:
-        return Refused(
-            "a spare host has no lab DNS, ACME CA or key of its own", cure="Bring up a lab on root Linux."
-        )
+        return Refused("a spare host has no lab DNS, ACME CA or key of its own", cure="Bring up a lab on root Linux.")

@@ -55,9 +55,7 @@ def require_lab_tools() -> None:
         missing.add("debian-archive-keyring")
     if missing:
         packages = " ".join(sorted(missing))
-        raise BadInput(
-            f"a lab needs packages that are not installed: {packages}", cure=f"apt install {packages}"
-        )
+        raise BadInput(f"a lab needs packages that are not installed: {packages}", cure=f"apt install {packages}")
 
 
 def debian_sources(etc_apt: Path = Path("/etc/apt")) -> list[Source]:
@@ -93,9 +91,7 @@ def parse_one_line(text: str) -> Iterator[Source]:
         )
         if match:
             signed = re.search(r"signed-by=(\S+)", match["options"] or "", re.I)
-            yield from _debian(
-                [match["uri"]], [match["suite"]], match["rest"].split(), signed[1] if signed else ""
-            )
+            yield from _debian([match["uri"]], [match["suite"]], match["rest"].split(), signed[1] if signed else "")
 
 
 def parse_deb822(text: str) -> Iterator[Source]:
@@ -118,20 +114,14 @@ def parse_deb822(text: str) -> Iterator[Source]:
             )
 
 
-def _debian(
-    uris: Iterable[str], suites: Iterable[str], components: list[str], signed: str
-) -> Iterator[Source]:
+def _debian(uris: Iterable[str], suites: Iterable[str], components: list[str], signed: str) -> Iterator[Source]:
     # Third parties use Debian's codenames as suites too; Debian's own archives have "main" and Debian's key.
     if "main" not in components or (signed and "debian-archive" not in signed):
         return
     for uri in map(_mirror, uris):
         for suite in suites:
             codename, dash, rest = suite.partition("-")
-            if (
-                codename in CODENAMES
-                and dash + rest in ("", "-updates", "-security")
-                and uri.startswith("http")
-            ):
+            if codename in CODENAMES and dash + rest in ("", "-updates", "-security") and uri.startswith("http"):
                 yield Source(uri.rstrip("/"), dash + rest, tuple(components))
 
 
@@ -207,6 +197,4 @@ def _reachable(address: str) -> bool:
 
 def architecture() -> str:
     """Debian's name of this machine's architecture, such as ``amd64``."""
-    return subprocess.run(
-        ["dpkg", "--print-architecture"], capture_output=True, text=True, check=True
-    ).stdout.strip()
+    return subprocess.run(["dpkg", "--print-architecture"], capture_output=True, text=True, check=True).stdout.strip()

@@ -9,6 +9,7 @@ import zlib
 from collections.abc import Iterable, Iterator
 from ipaddress import IPv4Network, IPv6Network, ip_network
 from pathlib import Path
+from typing import Any
 
 from houblon.errors import OperationFailed, Refused
 from houblon.lab.machine import resolvers
@@ -87,7 +88,8 @@ def create(state: LabState) -> None:
   }}
 }}
 """
-    _check(subprocess.run(["nft", "-f", "-"], input=ruleset, capture_output=True, text=True, check=False))
+    _nft(ruleset)
+    _nft("".join(forward_rules(json.loads(_nft_json("chains")), state)))
 
 
 def remove(state: LabState, last: bool) -> None:
@@ -96,11 +98,47 @@ def remove(state: LabState, last: bool) -> None:
     :param last: no other lab is left, so the machine's forwarding goes back to what it was.
     """
     subprocess.run(["nft", "delete", "table", "ip", state.table], capture_output=True, check=False)
+    _nft("".join(forward_rules_removal(json.loads(_nft_json("ruleset")), state)))
     _ip("link", "del", state.bridge)
     saved = labs_dir() / ".ip_forward"
     if last and saved.exists():
         FORWARD.write_text(saved.read_text())
         saved.unlink()
+
+
+def forward_rules(listing: dict[str, Any], state: LabState) -> list[str]:
+    """nft commands that let the lab's traffic pass the machine's own firewalls.
+
+    An accept in our table would not: Docker's, ufw's or firewalld's chain would still drop it.
+
+    :param listing: ``nft -j list chains``.
+    """
+    rules = []
+    for item in listing["nftables"]:
+        chain = item.get("chain", {})
+        if chain.get("hook") == "forward" and chain.get("type") == "filter" and chain["family"] in ("ip", "inet"):
+            where = f"{chain['family']} {chain['table']} {chain['name']}"
+            rules += [f'insert rule {where} {way} "{state.bridge}" accept comment "{state.bridge}"\n'
+                      for way in ("iifname", "oifname")]  # fmt: skip
+    return rules
+
+
+def forward_rules_removal(listing: dict[str, Any], state: LabState) -> list[str]:
+    """nft commands that delete what `forward_rules` made.
+
+    :param listing: ``nft -j -a list ruleset``.
+    """
+    rules = [item["rule"] for item in listing["nftables"] if item.get("rule", {}).get("comment") == state.bridge]
+    return [f"delete rule {r['family']} {r['table']} {r['chain']} handle {r['handle']}\n" for r in rules]
+
+
+def _nft_json(what: str) -> str:
+    return _check(subprocess.run(["nft", "-j", "-a", "list", what], capture_output=True, text=True, check=False)).stdout
+
+
+def _nft(commands: str) -> None:
+    if commands:
+        _check(subprocess.run(["nft", "-f", "-"], input=commands, capture_output=True, text=True, check=False))
 
 
 def _ip(*arguments: str, check: bool = False) -> subprocess.CompletedProcess[str]:
@@ -110,7 +148,5 @@ def _ip(*arguments: str, check: bool = False) -> subprocess.CompletedProcess[str
 
 def _check(result: subprocess.CompletedProcess[str]) -> subprocess.CompletedProcess[str]:
     if result.returncode:
-        raise OperationFailed(
-            f"{' '.join(result.args)}: {result.stderr.strip()}", cure="See the message above."
-        )
+        raise OperationFailed(f"{' '.join(result.args)}: {result.stderr.strip()}", cure="See the message above.")
     return result

@@ -101,9 +101,7 @@ class Nspawn:
                 stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=environment, cwd="/", check=True,
             )  # fmt: skip
         if not _wait(lambda: self.running(lab, host), 10):
-            raise OperationFailed(
-                f"{host.name} did not start:\n{self.log(lab, host)}", cure="See the log above."
-            )
+            raise OperationFailed(f"{host.name} did not start:\n{self.log(lab, host)}", cure="See the log above.")
 
     def running(self, lab: LabState, host: HostState) -> bool:
         return _pid(lab, host) is not None
@@ -119,9 +117,7 @@ class Nspawn:
             return
         os.kill(pid, signal.SIGTERM)  # nspawn passes it on as "power off"
         if not _wait(lambda: _pid(lab, host) is None, 100):
-            raise OperationFailed(
-                f"{host.name} did not shut down in 100 s:\n{self.log(lab, host)}", cure="Kill it."
-            )
+            raise OperationFailed(f"{host.name} did not shut down in 100 s:\n{self.log(lab, host)}", cure="Kill it.")
         self.kill(lab, host)
 
     def kill(self, lab: LabState, host: HostState) -> None:
@@ -230,9 +226,7 @@ def _lend_packages(lab: LabState, host: HostState) -> None:
     """
     packages = list(_archives(host).glob("*.deb"))
     if packages:
-        _make_parents(
-            _disk(lab, host) / "upper", "var/cache/apt/archives/x", [Path(low) for low in host.lowers]
-        )
+        _make_parents(_disk(lab, host) / "upper", "var/cache/apt/archives/x", [Path(low) for low in host.lowers])
     for package in packages:
         target = _disk(lab, host) / "upper/var/cache/apt/archives" / package.name
         if not target.exists():
@@ -260,6 +254,4 @@ def remove_files(paths: list[Path]) -> None:
         subprocess.run(["chattr", "-R", "-f", "-i", "-a", *map(str, paths)], capture_output=True, check=False)
         result = subprocess.run(command, capture_output=True, text=True, check=False)
         if result.returncode:
-            raise OperationFailed(
-                f"cannot remove a lab's files: {result.stderr}", cure="See what holds them."
-            )
+            raise OperationFailed(f"cannot remove a lab's files: {result.stderr}", cure="See what holds them.")

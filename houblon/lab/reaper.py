@@ -15,11 +15,14 @@ from houblon.lab.state import LabState, Process
 def start(state: LabState) -> None:
     """Start the reaper of a lab that has an owner. It finds the lab through the same ``$HOUBLON_LAB_DIR``."""
     package_root = Path(__file__).parents[2]
+    # Relative to our directory, which is not the reaper's.
+    given = os.environ.get("HOUBLON_LAB_DIR")
+    lab_dir = {"HOUBLON_LAB_DIR": str(Path(given).absolute())} if given else {}
     paths = [str(package_root), *filter(None, [os.environ.get("PYTHONPATH")])]
     subprocess.run(
         ["setsid", "--fork", sys.executable, "-m", "houblon.lab.reaper", state.name, state.id],
         stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
-        cwd="/", env={**os.environ, "PYTHONPATH": ":".join(paths)}, check=True,
+        cwd="/", env={**os.environ, **lab_dir, "PYTHONPATH": ":".join(paths)}, check=True,
     )  # fmt: skip
 
 

@@ -145,9 +145,7 @@ def _unbound(state: LabState, upstreams: list[str]) -> str:
         f"stub-zone:\n    name: {zone}.\n    stub-addr: {authority(state)}\n    stub-no-cache: yes\n"
         for zone in zones(state)
     )
-    forward = "forward-zone:\n    name: .\n" + "".join(
-        f"    forward-addr: {address}\n" for address in upstreams
-    )
+    forward = "forward-zone:\n    name: .\n" + "".join(f"    forward-addr: {address}\n" for address in upstreams)
     return f"""server:
     interface: {resolver(state)}
     interface: 127.0.0.1
@@ -213,9 +211,7 @@ def make_ca(state: LabState, bundle: Path) -> tuple[str, str]:
             .not_valid_before(now - datetime.timedelta(days=2))
             .not_valid_after(now + datetime.timedelta(days=820))
             .add_extension(x509.SubjectKeyIdentifier.from_public_key(public), critical=False)
-            .add_extension(
-                x509.AuthorityKeyIdentifier.from_issuer_public_key(ca_key.public_key()), critical=False
-            )
+            .add_extension(x509.AuthorityKeyIdentifier.from_issuer_public_key(ca_key.public_key()), critical=False)
         )
 
     usage = dict.fromkeys(
@@ -237,9 +233,7 @@ def make_ca(state: LabState, bundle: Path) -> tuple[str, str]:
         .sign(ca_key, hashes.SHA256())
     )
     bundle.write_bytes(ca.public_bytes(serialization.Encoding.PEM))
-    pem = key.private_bytes(
-        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
-    )
+    pem = key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
     return leaf.public_bytes(serialization.Encoding.PEM).decode(), pem.decode()
 
 
@@ -307,8 +301,6 @@ def fetch(state: LabState, bundle: Path, path: str, port: int = MANAGEMENT_PORT)
     """
     context = ssl.create_default_context(cafile=str(bundle))
     # The proxy of the environment, if any, is for the outside.
-    opener = urllib.request.build_opener(
-        urllib.request.ProxyHandler({}), urllib.request.HTTPSHandler(context=context)
-    )
+    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}), urllib.request.HTTPSHandler(context=context))
     with opener.open(f"https://{resolver(state)}:{port}{path}", timeout=5) as response:
         return str(response.read().decode())

@@ -53,6 +53,4 @@ class Spare:
         raise self._error(what)
 
     def _error(self, what: str) -> Refused:
-        return Refused(
-            f"a lab cannot {what} a spare host", cure="Use its provider's tools, or a lab on root Linux."
-        )
+        return Refused(f"a lab cannot {what} a spare host", cure="Use its provider's tools, or a lab on root Linux.")

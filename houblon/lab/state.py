@@ -6,7 +6,6 @@ import fcntl
 import json
 import os
 import re
-import shutil
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -17,6 +16,7 @@ from typing import Any
 from houblon.errors import BadInput, Refused
 
 NAME = re.compile(r"[a-z][a-z0-9-]{0,30}[a-z0-9]|[a-z]")
+SCRAP = ".scrap-"  # directories not yet, or no longer, a lab
 # One lock for the machine, not for a state directory: bridges and subnets belong to the machine.
 LOCK = Path("/run/lock/houblon-lab.lock")
 
@@ -129,7 +129,7 @@ class LabState:
             temporary.replace(self.directory / "state.json")
             return
         labs_dir().mkdir(parents=True, exist_ok=True)
-        fresh = Path(tempfile.mkdtemp(prefix=".new-", dir=labs_dir()))
+        fresh = Path(tempfile.mkdtemp(prefix=SCRAP, dir=labs_dir()))
         (fresh / "state.json").write_text(text)
         fresh.rename(self.directory)
 
@@ -176,14 +176,12 @@ def cache_dir() -> Path:
 
 
 def all_states() -> list[LabState]:
-    """Every lab on disk, by name. Half-made directories of dead builders are removed: call it locked."""
+    """Every lab on disk, by name."""
     if not labs_dir().is_dir():
         return []
     states = []
     for path in sorted(labs_dir().iterdir()):
-        if path.name.startswith(".new-"):
-            shutil.rmtree(path, ignore_errors=True)
-        elif not path.name.startswith(".") and (state := LabState.load(path.name)):
+        if not path.name.startswith(".") and (state := LabState.load(path.name)):
             states.append(state)
     return states
 

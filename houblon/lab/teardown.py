@@ -11,7 +11,7 @@ from houblon.errors import Refused
 from houblon.lab import network, reaper, spare
 from houblon.lab.driver import Driver
 from houblon.lab.nspawn import Nspawn, remove_files
-from houblon.lab.state import LabState, all_states, cache_dir, labs_dir, locked
+from houblon.lab.state import SCRAP, LabState, all_states, cache_dir, labs_dir, locked
 
 DRIVERS: dict[str, Callable[[], Driver]] = {"nspawn": Nspawn, "spare": spare.Spare}
 
@@ -58,6 +58,7 @@ def collect_garbage_locked() -> None:
     for state in all_states():
         if state.orphaned():
             _destroy(state)
+    remove_files(list(labs_dir().glob(f"{SCRAP}*")))
 
 
 def _destroy(state: LabState) -> None:
@@ -69,7 +70,7 @@ def _destroy(state: LabState) -> None:
         others = [other for other in all_states() if other.driver != "spare" and other.name != state.name]
         network.remove(state, last=not others)
     # Renamed first: a kill in the middle of the removal leaves no lab that looks whole.
-    doomed = labs_dir() / f".new-{state.name}-{secrets.token_hex(4)}"
+    doomed = labs_dir() / f"{SCRAP}{secrets.token_hex(4)}"
     state.directory.rename(doomed)
     remove_files([doomed])
     with contextlib.suppress(OSError):
@@ -79,6 +80,4 @@ def _destroy(state: LabState) -> None:
 def refuse_taken(name: str) -> None:
     """:raises Refused: a lab has that name."""
     if LabState.load(name):
-        raise Refused(
-            f"there is a lab {name!r} already", cure=f"Take it down first: houblon lab down {name}."
-        )
+        raise Refused(f"there is a lab {name!r} already", cure=f"Take it down first: houblon lab down {name}.")
