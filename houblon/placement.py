@@ -131,8 +131,8 @@ def _refuse_unmet(claims: Iterable[Claim], given: Mapping[str, set[str]]) -> Non
     for claim in claims:
         if isinstance(claim, Needs) and not given.get(claim.capability):
             raise BadInput(
-                f"the role `{claim.role}` needs `{claim.capability}`, which no role provides with these settings",
-                cure=f"Add a role that provides it to the site's roles/ folder, or remove `{claim.role}`.",
+                f"the role `{claim.role}` needs `{claim.capability}`, which nothing here provides",
+                cure=f"Change the settings so that a role provides it, or remove `{claim.role}`.",
                 key=claim.role,
             )
 

@@ -248,15 +248,13 @@ def judge(
     document: yamlfile.Document, registry: Registry
 ) -> tuple[Core | None, dict[str, Config], list[BadInput]]:
     """Check everything in a document against the models; gives every role's settings, and all mistakes."""
-    data, errors = document.data, []
-    fixed = {key: value for key, value in data.items() if key in Core.model_fields}
+    data = document.data
+    fixed = {key: value for key, value in data.items() if key not in registry.systems}
     if fixed.get("services", {}) is None:
         fixed["services"] = {}
-    core, found = translate.validate(Core, fixed, document)
-    errors += found
-    for key in data:
-        if key not in Core.model_fields and key not in registry.systems:
-            errors.append(_unknown_key(key, document, registry))
+    core, errors = translate.validate(
+        Core, fixed, document, unknown=lambda key: _unknown_key(key, document, registry)
+    )
     services = fixed.get("services", {})
     services = services if isinstance(services, dict) else {}
     configs: dict[str, Config] = {}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 import json
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, TypeVar, get_args
 
 from pydantic import BaseModel, ValidationError
@@ -42,19 +42,26 @@ _CURES = {
 }
 
 
+def nearest(word: str, known: Iterable[str]) -> str:
+    """The known word that looks most like this one; empty when none does."""
+    return next(iter(difflib.get_close_matches(word.lower(), sorted(known), n=1, cutoff=0.6)), "")
+
+
 def suggestion(word: str, known: Iterable[str]) -> str:
     """``Did you mean `x`?``, or the list of what is known when nothing is near."""
     names = sorted(known)
-    near = difflib.get_close_matches(word.lower(), names, n=1, cutoff=0.6)
-    if near:
-        return f"Did you mean `{near[0]}`?"
+    if near := nearest(word, names):
+        return f"Did you mean `{near}`?"
     return f"Known here: {', '.join(names)}." if names else "Remove it: nothing can be set here."
 
 
 def validate(
-    model: type[M], data: Any, document: Document, trail: Trail = ()
-) -> tuple[M | None, list[BadInput]]:
+    model: type[M], data: Any, document: Document, trail: Trail = (),
+    unknown: Callable[[str], BadInput] | None = None,
+) -> tuple[M | None, list[BadInput]]:  # fmt: skip
     """Check data from a document against a model; the errors come back, none is raised.
+
+    :param unknown: makes the error for an unknown key at the top of ``data``, when more is known about it.
 
     Data goes through JSON, because pydantic's strict mode then takes lists for tuples and nothing else.
     """
@@ -62,14 +69,25 @@ def validate(
         return model.model_validate_json(json.dumps(data)), []
     except ValidationError as error:
         details = error.errors(include_url=False, include_input=False)
-        return None, [_plain(detail, model, data, document, trail) for detail in _roots(details)]
+        return None, [
+            unknown(str(detail["loc"][0]))
+            if unknown and detail["type"] == "extra_forbidden" and len(detail["loc"]) == 1
+            else _plain(detail, model, data, document, trail)
+            for detail in _roots(details, model)
+        ]
     except Wrong as error:
         return None, [document.error(error.what, trail, error.cure)]
 
 
-def _roots(details: list[ErrorDetails]) -> Iterator[ErrorDetails]:
-    """One complaint a place: not those that only follow from a deeper one, nor each arm of a union."""
+def _roots(details: list[ErrorDetails], model: type[BaseModel]) -> Iterator[ErrorDetails]:
+    """One complaint a mistake: not those that follow from a deeper one, nor each arm of a union, nor that a
+    key is missing when it is there, misspelt."""
     seen: set[tuple[str | int, ...]] = set()
+    for detail in details:
+        if detail["type"] == "extra_forbidden":
+            *above, word = detail["loc"]
+            owner = _model_at(model, tuple(above))
+            seen.add((*above, nearest(str(word), owner.model_fields if owner else ())))
     locations = [detail["loc"] for detail in details]
     for detail in details:
         loc = detail["loc"]
