@@ -13,11 +13,12 @@ from houblon import claims
 from houblon.claims import Claim, Text
 
 _KINDS: Mapping[str, type[Claim]] = {kind.__name__: kind for kind in claims.ALL if kind is not Claim}
+_NAME = "claim"  # not "kind": `Secret` has a field of that name
 
 
 def claim_to_json(claim: Claim) -> dict[str, Any]:
-    """``{"kind": "Port", "number": 80, ...}``; fields at their default are left out."""
-    result: dict[str, Any] = {"kind": type(claim).__name__}
+    """``{"claim": "Port", "number": 80, ...}``; fields at their default are left out."""
+    result: dict[str, Any] = {_NAME: type(claim).__name__}
     for item in dataclasses.fields(claim):
         value = getattr(claim, item.name)
         if value != item.default:
@@ -31,14 +32,14 @@ def claim_from_json(data: Mapping[str, Any]) -> tuple[Claim | None, str]:
     A record may come from an older or newer houblon: a kind, field or value that this one does not know gives
     None and a sentence that says so, never an error.
     """
-    name = data.get("kind")
+    name = data.get(_NAME)
     kind = _KINDS.get(name) if isinstance(name, str) else None
     if kind is None:
         return None, f"a recorded claim of the kind {name!r} is unknown to this houblon"
     hints = _hints(kind)
     values: dict[str, Any] = {}
     for key, value in data.items():
-        if key == "kind":
+        if key == _NAME:
             continue
         if key not in hints:
             return None, f"a recorded {name} claim has a field `{key}` that this houblon does not know"

@@ -76,7 +76,9 @@ def _conflict(does: str, cure: str, *claims: Claim) -> Conflict:
 
 
 def _names(claims: list[Claim]) -> Iterator[Conflict]:
-    for claim in claims:
+    told: set[str] = set()
+    # Vhosts first: certificates and host names are derived from them, by roles that are not to blame.
+    for claim in sorted(claims, key=lambda claim: not isinstance(claim, Vhost)):
         match claim:
             case Vhost() | HostName():
                 names: tuple[str, ...] = (claim.fqdn,)
@@ -96,7 +98,8 @@ def _names(claims: list[Claim]) -> Iterator[Conflict]:
                 good = judge(bare) == bare
             except Wrong:
                 good = False
-            if not good:
+            if not good and name not in told:
+                told.add(name)
                 yield Conflict(
                     f"the role `{claim.role}` claims the name {name!r}, which is not valid",
                     "Use small letters, digits, hyphens and dots; write other letters in their xn-- form.",

@@ -32,17 +32,18 @@ def place(
     chosen: Iterable[str],
     make: Callable[[str], Role[Any]],
     publish: Callable[[tuple[Claim, ...]], None],
-    extra: Sequence[Claim] = (),
-) -> Placement:
+    extra: Sequence[Claim],
+    result: Placement,
+) -> None:
     """Place the chosen services, what is always there, and whatever these need.
 
     :param make: gives a role with its settings.
     :param publish: told all claims so far before roles are asked to derive from them.
     :param extra: claims of roles that the host still has, though the site no longer places them; their
         providers are placed for them.
+    :param result: filled in step by step, so that it tells where an error comes from.
     :raises BadInput: when a need has no provider, or needs go round in a circle.
     """
-    result = Placement()
     own: dict[str, tuple[Claim, ...]] = {}
     derived: dict[str, tuple[Claim, ...]] = {}
 
@@ -87,7 +88,6 @@ def place(
     rank = {name: index for index, name in enumerate(result.roles)}
     result.claims = tuple(sorted(everything, key=lambda claim: rank.get(claim.role, len(rank))))
     publish(result.claims)
-    return result
 
 
 def _flat(claims: Mapping[str, tuple[Claim, ...]]) -> tuple[Claim, ...]:

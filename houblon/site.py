@@ -150,7 +150,7 @@ class Site:
         def publish(claims: tuple[Claim, ...]) -> None:
             self._claims = claims
 
-        self._placement = place(self.registry, chosen, make, publish, extra)
+        place(self.registry, chosen, make, publish, extra, self._placement)
 
 
 def load(folder: Path, extra_claims: Sequence[Claim] = ()) -> Site:
@@ -175,7 +175,8 @@ def load(folder: Path, extra_claims: Sequence[Claim] = ()) -> Site:
         site._settle(list(core.services), extra_claims)
     except BadInput as error:
         if error.file is None:
-            line = site.line_of_key(error.key or "") or site.line_of((error.key or "").split(".")[0])
+            key = error.key or ""
+            line = site.line_of_key(key) or site.line_of(key.split(".")[0])
             raise BadInput(error.what, cure=error.cure, file=file, line=line, key=error.key) from None
         raise
     found = [_conflict(site, conflict) for conflict in conflicts.find(site.claims(Claim))]

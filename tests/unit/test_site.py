@@ -63,7 +63,7 @@ def test_defaults(tmp_path: Path) -> None:
     assert (site.host.port, site.host.user, site.host.jump) == (22, "root", None)
     assert site.languages == ("fr", "en")
     assert site.services == ()
-    assert [role.name for role in site.roles][0] == "base"
+    assert site.roles[0].name == "base"
 
 
 def test_settings_are_frozen(tmp_path: Path) -> None:
