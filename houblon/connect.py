@@ -7,6 +7,7 @@ import hashlib
 import os
 import socket
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -50,29 +51,51 @@ class Door:
         :raises CannotConnect: nobody answers, the host key differs, or no account lets us in.
         """
         me = self.operator()
-        tried = []
-        if me is not None:
+        names = [me.name] if me else []
+        # Each refused account is a failed login to fail2ban, which reads the journal from before its own
+        # installation: so the one that worked last is tried first, and before any contact the first-contact one.
+        last = self._last_user() if self.known_hosts.exists() else self.site.host.user
+        if last == self.site.host.user:
+            names.insert(0, last)
+        else:
+            names.append(self.site.host.user)
+        for name in dict.fromkeys(names):
             try:
-                return self.as_admin(me.name)
+                connection = self._connect(name, self.keys())
             except _NotLetIn:
-                tried.append(me.name)
-        user = self.site.host.user
-        try:
-            connection = self._connect(user, self.keys())
-        except _NotLetIn as error:
-            tried.append(user)
-            raise CannotConnect(
-                f"{self.site.host.address} lets none of {', '.join(tried)} in with the keys found here",
-                cure="Name your private key in $HOUBLON_SSH_KEY, load it into ssh-agent, or check host.user in site.yaml.",
-            ) from error
-        connection.sudo_password = lambda: self.asking.password(f"sudo password of {user}: ")
-        connection.become_root()
-        return connection
+                continue
+            own = me is not None and name == me.name
+            connection.sudo_passwords = lambda n=name, own=own: self._sudo_passwords(n) if own else self._asked(n)
+            connection.become_root()
+            self.remember(name)
+            return connection
+        raise CannotConnect(
+            f"{self.site.host.address} lets none of {', '.join(names)} in with the keys found here",
+            cure="Name your private key in $HOUBLON_SSH_KEY, load it into ssh-agent, or check host.user in site.yaml.",
+        )
+
+    def remember(self, user: str) -> None:
+        """Keep which account to try first next time, on this machine only."""
+        if self._last_user() == user:
+            return
+        # Only a shortcut: a site folder that cannot be written to works as well.
+        with suppress(OSError):
+            self._memory.parent.mkdir(mode=0o700, exist_ok=True)
+            self._memory.write_text(user + "\n")
+
+    @property
+    def _memory(self) -> Path:
+        return self.site.folder / ".local" / "last-user"
+
+    def _last_user(self) -> str:
+        with suppress(OSError):
+            return self._memory.read_text().strip()
+        return ""
 
     def as_admin(self, name: str, key: paramiko.PKey | None = None) -> Connection:
         """A fresh connection as one admin, with root proven; with ``key`` instead of the operator's own."""
         connection = self._connect(name, [key] if key else self.keys())
-        connection.sudo_password = lambda: self._sudo_password(name)
+        connection.sudo_passwords = lambda: self._sudo_passwords(name)
         connection.become_root()
         return connection
 
@@ -112,11 +135,19 @@ class Door:
 
     # --- inside ------------------------------------------------------------------------------------------
 
-    def _sudo_password(self, name: str) -> str | None:
+    def _sudo_passwords(self, name: str) -> Iterator[str]:
+        """The vault's, the one it had before its last rotation (the host may not know the new one yet), a typed one."""
         try:
-            return self.vault.get("base", f"sudo-{name}").reveal()
+            yield self.vault.get("base", f"sudo-{name}").reveal()
+            if (old := self.vault.previous("base", f"sudo-{name}")) is not None:
+                yield old.reveal()
         except HoublonError:
-            return self.asking.password(f"sudo password of {name}: ")
+            yield from self._asked(name)
+
+    def _asked(self, name: str) -> Iterator[str]:
+        typed = self.asking.password(f"sudo password of {name}: ")
+        if typed is not None:
+            yield typed
 
     def _find_keys(self) -> Iterator[paramiko.PKey]:
         chosen = os.environ.get("HOUBLON_SSH_KEY")

@@ -10,7 +10,7 @@ from __future__ import annotations
 import secrets
 import socket
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 from dataclasses import dataclass, field
 
@@ -41,14 +41,14 @@ class Connection:
     """An authenticated SSH client plus the way to become root on its host.
 
     :param become: ``none`` when logged in as root, ``sudo`` else.
-    :param sudo_password: asked for lazily, only if sudo wants one; None when there is none to give.
+    :param sudo_passwords: those to try, asked for lazily and only if sudo wants one.
     """
 
     client: paramiko.SSHClient
     user: str
     address: str
     become: str = "none"
-    sudo_password: Callable[[], str | None] = lambda: None
+    sudo_passwords: Callable[[], Iterable[str]] = tuple
     _password: str | None = field(default=None, repr=False)
     _heartbeat: gevent.Greenlet | None = field(default=None, repr=False)
 
@@ -83,19 +83,21 @@ class Connection:
         if self.user == "root":
             return
         self.become = "sudo"
-        for attempt in ("without", "with"):
-            if attempt == "with":
-                self._password = self.sudo_password()
-                if self._password is None:
-                    break
-            result = self._execute("id -u", b"", 60)
-            if result is not None and result.stdout.strip() == "0":
+        if self._is_root():
+            return
+        for password in self.sudo_passwords():
+            self._password = password
+            if self._is_root():
                 return
         raise CannotConnect(
             f"{self.user} cannot become root on {self.address}"
             + (": sudo refused the password" if self._password else ": sudo wants a password and none was given"),
             cure="Check the account's sudo rights, or the password (`houblon secret show base sudo-NAME`).",
         )
+
+    def _is_root(self) -> bool:
+        result = self._execute("id -u", b"", 60)
+        return result is not None and result.stdout.strip() == "0"
 
     def run(self, script: str, stdin: bytes = b"", timeout: float | None = None) -> Result:
         """Run a POSIX shell script as root and wait for its end.
@@ -145,14 +147,14 @@ class Connection:
         inner = f"printf '\\001houblon-ready\\n' >&2; s=$(head -c {len(data)}); eval \"$s\""
         head = b""
         if self.become == "none":
-            command = f"exec sh -c '{inner}'"
+            command = f"exec sh -c {_quote(inner)}"
         elif self._password is None:
-            command = f"exec sudo -n -- sh -c '{inner}'"
+            command = f"exec sudo -n -- sh -c {_quote(inner)}"
         else:
             # With NOPASSWD sudo leaves the password line unread, so the script skips to a marker.
             marker = secrets.token_hex(8)
             skip = f'while IFS= read -r l; do [ "$l" = {marker} ] && break; done; '
-            command = f"exec sudo -k -S -p \"\" -- sh -c '{skip}{inner}'"
+            command = f"exec sudo -k -S -p '' -- sh -c {_quote(skip + inner)}"
             head = f"{self._password}\n{marker}\n".encode()
         try:
             channel = self._transport().open_session(timeout=STALL_SECONDS)

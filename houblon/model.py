@@ -115,7 +115,9 @@ def removal(site: Site, vault: Vault, name: str, record: RoleRecord, purge: bool
     batches: list[Batch] = []
     if record.units:
         batches.append(Batch(name, "remove", tuple(UnitState(u, "stopped") for u in sorted(record.units))))
-    if (role := site.role_for_removal(name, record.settings)) is not None:
+    # A site's own role may be gone with its folder; what it made is recorded all the same.
+    if name in site.registry.roles:
+        role = site.instantiate(name, record.settings)
         kit = Kit(site, role, vault)
         kit.stage = "remove"
         role.remove(kit)

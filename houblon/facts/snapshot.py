@@ -104,8 +104,11 @@ def script_for(items: Iterable[Item], extra_paths: Sequence[str] = (), extra_uni
             case File():
                 paths.append(item.path)
                 sums.append(item.path)
-            case Directory() | Absent():
+            case Directory():
                 paths.append(item.path)
+            case Absent():
+                paths.append(item.path)
+                packages += [item.comes_with] if item.comes_with else []
             case Link():
                 paths.append(item.path)
                 links.append(item.path)

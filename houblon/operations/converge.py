@@ -7,7 +7,7 @@ from typing import Any
 
 from pyinfra.api import FunctionCommand, operation
 
-from houblon.errors import HoublonError, OperationFailed
+from houblon.errors import OperationFailed
 from houblon.facts import HostState, script_for
 from houblon.operations import doors, ensure, files, packages, proof, units, users
 from houblon.operations.run import Change, Run, StepFailed
@@ -41,18 +41,16 @@ def converge(batch: Batch, number: int, run: Run) -> Generator[Any, None, None]:
         changes = module.diff(batch, run.seen, run)
         run.changes += changes
         run.planned[number] = {change.key for change in changes}
-        if changes:
-            yield FunctionCommand(lambda *_: True, (), {})
-        return
-    if run.planned.get(number):
+    if run.planned[number]:
         yield FunctionCommand(_perform, (batch, number, run), {})
 
 
-def _perform(state: Any, pyinfra_host: Any, batch: Batch, number: int, run: Run) -> bool:
+def _perform(state: Any, host: Any, batch: Batch, number: int, run: Run) -> bool:
+    # pyinfra passes state and host only to a function whose parameters have exactly these names.
     module = _MODULES[batch.kind]
     run.progress(f"{batch.role}: {describe(batch)}")
     try:
-        run.seen = pyinfra_host.get_fact(HostState, script=script_for(batch.items))
+        run.seen = host.get_fact(HostState, script=script_for(batch.items))
         if run.seen is None:
             raise StepFailed("the host's state could not be read", "read state")
         changes = [c for c in module.diff(batch, run.seen, run) if c.key in run.planned[number]]
@@ -65,8 +63,9 @@ def _perform(state: Any, pyinfra_host: Any, batch: Batch, number: int, run: Run)
             + "\n".join(f"    {line}" for line in failure.output.splitlines()),
             cure="Cure the cause and run the same command again: it goes on where it stopped.",
         )
-    except HoublonError as error:
-        run.failure = error  # type: ignore[assignment]
+    except Exception as error:
+        # pyinfra would print a traceback of its own and go on with "No hosts remaining!".
+        run.failure = error
     return run.failure is None
 
 

@@ -37,7 +37,7 @@ def _diff(batch: Batch, item: Item, seen: Seen, run: Run) -> Change | None:
         case Absent():
             if item.path in seen.paths:
                 return Change(batch.role, batch.stage, "path", item.path, "delete")
-            if item.comes_with in run.new_packages:
+            if item.comes_with and item.comes_with not in seen.packages and run.new_packages:
                 return Change(
                     batch.role, batch.stage, "path", item.path, "delete", f"comes with {item.comes_with}"
                 )

@@ -9,7 +9,6 @@ from dataclasses import dataclass, field
 
 from houblon.connect import Door as WayIn
 from houblon.connection import Connection, Result
-from houblon.errors import OperationFailed
 from houblon.facts.snapshot import Seen
 from houblon.resources import Batch, UnitState, digest
 
@@ -69,7 +68,7 @@ class Run:
     known: frozenset[str] = frozenset()
     """Paths that an earlier apply recorded as ours."""
     new_packages: frozenset[str] = frozenset()
-    failure: OperationFailed | None = None
+    failure: Exception | None = None
     soft_failures: list[str] = field(default_factory=list)
     done: list[Change] = field(default_factory=list)
     progress: Callable[[str], None] = lambda _: None

@@ -1,0 +1,5 @@
+"""`python -m houblon`."""
+
+from houblon.cli import main
+
+main()
