@@ -29,7 +29,7 @@ from houblon.contract import (
 )
 from houblon.errors import BadInput
 from houblon.kit import Kit
-from houblon.roles.tls.settings import LETS_ENCRYPT, PROVIDERS, DnsConfig, TlsConfig
+from houblon.roles.tls.settings import HOOK, LETS_ENCRYPT, PROVIDERS, DnsConfig, TlsConfig
 
 __all__ = ["DnsConfig", "Lineage", "Tls", "TlsConfig"]
 
@@ -117,6 +117,8 @@ class Tls(Role[TlsConfig]):
             kit.directory(WEBROOT)
         else:
             kit.template("credentials.conf", to=CREDENTIALS, mode=0o600, dns=self.config.dns)
+            if self.config.dns.provider == "rfc2136":
+                kit.tree(HOOK, mode=0o755)
         kit.tree("/etc/houblon/acme.env")
         kit.tree("/etc/systemd/system/certbot.service.d/houblon.conf")
         kit.tree("/etc/letsencrypt/renewal-hooks/deploy/houblon", mode=0o755)
@@ -174,6 +176,10 @@ class Tls(Role[TlsConfig]):
         if self.config.dns is None:
             return f"--webroot --webroot-path {WEBROOT}"
         return PROVIDERS[self.config.dns.provider].arguments(CREDENTIALS, self.config.dns.propagation_seconds)
+
+    def authenticator(self) -> str:
+        """Certbot's name for that way, as it stands in a lineage's renewal file."""
+        return PROVIDERS[self.config.dns.provider].plugin or "manual" if self.config.dns else "webroot"
 
     def provider_token(self) -> str:
         """Key of the DNS plugin's credentials file that takes the token."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ipaddress
 from dataclasses import dataclass
 from typing import Any, Literal, Self
 
@@ -11,14 +12,15 @@ from pydantic_core import CoreSchema
 from houblon.contract import Config
 
 LETS_ENCRYPT = "https://acme-v02.api.letsencrypt.org/directory"
+HOOK = "/usr/local/lib/houblon/acme-dns"
 
 
 @dataclass(frozen=True)
 class Provider:
-    """A certbot DNS plugin that Debian packages.
+    """How certbot writes into a zone.
 
-    :param package: Debian package of the plugin.
-    :param plugin: certbot's name for it.
+    :param package: Debian package that brings what it takes.
+    :param plugin: certbot's name for its plugin; empty for our own hook (RFC 2136 that follows CNAMEs).
     :param token: key of the plugin's credentials file that takes a bare token; empty when the file has
         another form.
     :param description: what the owner puts into the vault.
@@ -30,7 +32,12 @@ class Provider:
     description: str
 
     def arguments(self, credentials: str, propagation_seconds: int) -> str:
-        """Certbot's arguments; route53 reads the environment for its key, and knows when AWS is done."""
+        """Certbot's arguments. Route 53 reads the environment for its key, and knows when it is done."""
+        if not self.plugin:
+            return (
+                f"--manual --preferred-challenges dns"
+                f" --manual-auth-hook '{HOOK} add' --manual-cleanup-hook '{HOOK} remove'"
+            )
         if self.plugin == "dns-route53":
             return "--dns-route53"
         return (
@@ -39,17 +46,19 @@ class Provider:
         )
 
 
-def _provider(name: str, token: str, description: str) -> Provider:
+def _plugin(name: str, token: str, description: str) -> Provider:
     return Provider(f"python3-certbot-dns-{name}", f"dns-{name}", token, description)
 
 
 PROVIDERS: dict[str, Provider] = {
-    "rfc2136": _provider("rfc2136", "", "base64 TSIG key that may update _acme-challenge records"),
-    "cloudflare": _provider("cloudflare", "dns_cloudflare_api_token", "Cloudflare API token with DNS:Edit"),
-    "desec": _provider("desec", "dns_desec_token", "deSEC token for the zone"),
-    "google": _provider("google", "", "Google service account key (JSON)"),
-    "infomaniak": _provider("infomaniak", "dns_infomaniak_token", "Infomaniak API token with scope Domain"),
-    "route53": _provider("route53", "", "secret access key of an AWS user that may change the zone"),
+    "rfc2136": Provider(
+        "python3-dnspython", "", "", "base64 TSIG key that may update TXT records at _acme-challenge"
+    ),
+    "cloudflare": _plugin("cloudflare", "dns_cloudflare_api_token", "Cloudflare API token with DNS:Edit"),
+    "desec": _plugin("desec", "dns_desec_token", "deSEC token for the zone"),
+    "google": _plugin("google", "", "Google service account key (JSON)"),
+    "infomaniak": _plugin("infomaniak", "dns_infomaniak_token", "Infomaniak API token with scope Domain"),
+    "route53": _plugin("route53", "", "secret access key of an AWS user that may change the zone"),
 }
 """Debian 13's plugins; desec and infomaniak do not exist in Debian 12."""
 
@@ -58,7 +67,8 @@ class DnsConfig(Config):
     """How certbot reaches the DNS zone; the key itself is the vault's secret `tls/dns-key`."""
 
     provider: Literal["rfc2136", "cloudflare", "desec", "google", "infomaniak", "route53"]
-    """Who serves the zone. Others: delegate `_acme-challenge` (docs/how-to/certificates.md)."""
+    """Who takes the records. With any other provider, a CNAME leads to a zone that takes RFC 2136 updates
+    (docs/how-to/certificates.md)."""
     server: str = ""
     """rfc2136: IP address of the primary name server."""
     port: int = Field(default=53, ge=1, le=65535)
@@ -72,11 +82,19 @@ class DnsConfig(Config):
 
     @model_validator(mode="after")
     def _complete(self) -> Self:
-        if self.provider == "rfc2136" and not (self.server and self.key_name):
+        if self.provider == "rfc2136" and not (_is_address(self.server) and self.key_name):
             raise ValueError("rfc2136 needs server (an IP address) and key_name")
         if self.provider == "route53" and not self.key_name:
             raise ValueError("route53 needs key_name (the access key ID)")
         return self
+
+
+def _is_address(text: str) -> bool:
+    try:
+        ipaddress.ip_address(text)
+    except ValueError:
+        return False
+    return True
 
 
 class TlsConfig(Config):
