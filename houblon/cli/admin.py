@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from houblon import settings
 from houblon.cli.common import find_site
 from houblon.cli.secret import Site, notify, open_vault
 from houblon.errors import BadInput, Refused
@@ -49,14 +50,14 @@ def _key_lines(files: list[Path]) -> list[tuple[Path, list[str]]]:
     for file in files:
         try:
             if file.stat().st_size > MAX_SIZE:
-                raise BadInput("larger than 1 MiB", file=file, cure="name a file with public keys")
+                raise BadInput("larger than 1 MiB", file=file, cure="Name a file with public keys.")
             result.append((file, file.read_text().splitlines()))
         except OSError as error:
             raise BadInput(
-                f"cannot be read: {error.strerror}", file=file, cure="name a file with public keys"
+                f"cannot be read: {error.strerror}", file=file, cure="Name a file with public keys."
             ) from None
         except UnicodeDecodeError:
-            raise BadInput("this is not text", file=file, cure="name a file with public keys") from None
+            raise BadInput("this is not text", file=file, cure="Name a file with public keys.") from None
     return result
 
 
@@ -83,8 +84,10 @@ def add(
     if new and (not logins or "@" not in email):
         raise BadInput(
             f"{name} is new: an SSH public key (to log in) and an e-mail address are needed",
-            cure="give --email, and one more --key FILE",
+            cure="Give --email, and one more --key FILE.",
         )
+    if new:
+        email, logins = _judged(name, email, logins)
     adm.require(keys, name, file=key[0])
     vault = open_vault(site)
     vault.check()
@@ -103,6 +106,15 @@ def add(
     typer.echo(_APPLY)
 
 
+def _judged(name: str, email: str, logins: list[str]) -> tuple[str, list[str]]:
+    """What will stand in the site file, by the site file's own rules: before anything is changed."""
+    try:
+        settings.admin_name(name)
+        return settings.email(email), [settings.public_key(line) for line in logins]
+    except settings.Wrong as error:
+        raise BadInput(f"{name}: {error.what}", cure=error.cure) from None
+
+
 @app.command()
 def remove(name: Annotated[str, typer.Argument()], yes: Yes = False, site: Site = None) -> None:
     """Take an admin out: of the site file, of the vault; rotate every secret that he could read."""
@@ -111,7 +123,7 @@ def remove(name: Annotated[str, typer.Argument()], yes: Yes = False, site: Site 
     vault.check()
     in_site = siteadmins.names(file)
     if in_site == [name]:
-        raise BadInput(f"{name} is the last admin in the site file", file=file, cure="add another one first")
+        raise BadInput(f"{name} is the last admin in the site file", file=file, cure="Add another one first.")
     if name not in vault.state().admins.people and name in in_site:
         # A run that was cut off between the vault and the site file is completed here.
         siteadmins.remove(file, name)
@@ -149,12 +161,12 @@ def identity_(
     """Make a key of your own on this machine, for an admin to add."""
     path = identity.default_file()
     if path.exists():
-        raise BadInput("you have an identity already", file=path, cure=f"send {path.with_suffix('.pub')}")
+        raise BadInput("you have an identity already", file=path, cure=f"Send {path.with_suffix('.pub')} to an admin.")
     phrase = None if no_passphrase else identity.passphrase("New passphrase: ", identity.ask_on_terminal)
     if phrase is not None:
         make.refuse_weak(phrase, "the passphrase")
         if identity.passphrase("The same again: ", identity.ask_on_terminal) != phrase:
-            raise BadInput("the two passphrases differ; nothing was made", cure="run the command again")
+            raise BadInput("the two passphrases differ; nothing was made", cure="Run the command again.")
     identity.make_identity(path, phrase)
     pub = path.with_suffix(".pub")
     typer.echo(f"Made {path}. Send {pub} and your SSH public key to an admin, who runs")
@@ -171,7 +183,7 @@ def trust_(yes: Yes = False, site: Site = None) -> None:
         for line in keys.signers:
             typer.echo(f"  {name} {sshsig.fingerprint(line)}")
     if not yes and not typer.confirm("Is that what another admin sees in `houblon admin list`?"):
-        raise Refused("not accepted; nothing was changed", cure="ask who pushed this vault")
+        raise Refused("not accepted; nothing was changed", cure="Ask who pushed this vault.")
     changes.accept(vault)
     typer.echo("Accepted.")
 
@@ -183,7 +195,7 @@ def _confirm(known: changes.Change, who: str, yes: bool) -> None:
     if known.by_hand:
         typer.echo(f"To be changed by hand, where they come from: {', '.join(known.by_hand)}")
     if not yes and not typer.confirm("Go on?"):
-        raise Refused("nothing was changed", cure="run it again with --yes, or answer y")
+        raise Refused("nothing was changed", cure="Run it again with --yes, or answer y.")
 
 
 def _tell(change: changes.Change) -> None:

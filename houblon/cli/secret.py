@@ -47,7 +47,7 @@ def _split(text: str) -> tuple[str, str]:
     if not (role and slash and name) or "/" in name:
         # The text is not repeated: somebody may have typed the secret itself here.
         raise BadInput(
-            "that is not the name of a secret", cure="write ROLE/NAME, as `houblon secret list` does"
+            "that is not the name of a secret", cure="Write ROLE/NAME, as `houblon secret list` does."
         )
     return role, name
 
@@ -84,7 +84,7 @@ def show(
     if not stdout and not sys.stdout.isatty():
         raise Refused(
             "standard output is no terminal: the secret could end up in a file or a log",
-            cure="add --stdout if that is what you want",
+            cure="Add --stdout if that is what you want.",
         )
     value = vault.get(role, secret)
     notify(vault)
@@ -102,11 +102,11 @@ def set_(
     vault = open_vault(site)
     vault.check()
     if "\n" in about or len(about) > 200:
-        raise BadInput("--about takes one short line", cure="shorten it")
+        raise BadInput("--about takes one short line", cure="Shorten it.")
     if sys.stdin.isatty():
         value = ask_on_terminal(f"New value of {name}: ")
         if ask_on_terminal("The same again: ") != value:
-            raise BadInput("the two values differ; nothing was changed", cure="run the command again")
+            raise BadInput("the two values differ; nothing was changed", cure="Run the command again.")
     else:
         value = _from_input()
     vault.set(role, secret, value, description=about)
@@ -117,11 +117,11 @@ def set_(
 def _from_input() -> str:
     data = sys.stdin.buffer.read(_MAX_INPUT + 1)
     if len(data) > _MAX_INPUT:
-        raise BadInput("more than 64 KiB on standard input: that is no secret", cure="give the value alone")
+        raise BadInput("more than 64 KiB on standard input: that is no secret", cure="Give the value alone.")
     try:
         value = data.decode()
     except UnicodeDecodeError:
-        raise BadInput("standard input is not UTF-8 text", cure="give the value as text") from None
+        raise BadInput("standard input is not UTF-8 text", cure="Give the value as text.") from None
     # `echo`, `pass show` and editors end a line; keys in PEM keep theirs.
     return value if "PRIVATE KEY-----" in value else value.removesuffix("\n").removesuffix("\r")
 
@@ -174,10 +174,10 @@ def resign(
     if risky:
         typer.echo("Sign only what you changed yourself, or what the admin who changed it confirms.")
     if yes and risky:
-        raise Refused("some changes are signed by nobody", cure="run it without --yes and look at each")
+        raise Refused("some changes are signed by nobody", cure="Run it without --yes and look at each.")
     if not yes and not typer.confirm("Sign all this?"):
         raise Refused(
-            "not signed; nothing was changed", cure="`git checkout -- vault` brings the last commit back"
+            "not signed; nothing was changed", cure="`git checkout -- vault` brings the last commit back."
         )
     again = changes.resign(vault, seen)
     notify(vault)

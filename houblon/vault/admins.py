@@ -131,7 +131,7 @@ def keys_from(lines: Iterable[str], *, file: Path | str | None, name: str) -> tu
                 "this is a private key, which must never leave its owner's machine",
                 file=file,
                 line=number,
-                cure="give the public half: the file whose name ends in .pub",
+                cure="Give the public half: the file whose name ends in .pub.",
             )
         word, _, rest = line.partition(" ")
         try:
@@ -155,7 +155,7 @@ def keys_from(lines: Iterable[str], *, file: Path | str | None, name: str) -> tu
                 f"this key of {name} is not valid: {error}",
                 file=file,
                 line=number,
-                cure="one SSH public key per line, as in ~/.ssh/id_ed25519.pub, without options before it",
+                cure="One SSH public key per line, as in ~/.ssh/id_ed25519.pub, without options before it.",
             ) from None
     return Keys(tuple(sorted(readers)), tuple(sorted(signers))), logins
 
@@ -168,7 +168,7 @@ def require(keys: Keys, name: str, *, file: Path | str | None = None) -> Keys:
         f"{name} has no key that opens the vault: age reads with SSH keys of type ed25519 only, not with "
         "RSA, ECDSA or security keys (ssh-ed25519 yes, sk-ssh-ed25519 no)",
         file=file,
-        cure=f"{name} runs `houblon admin identity` and sends the .pub file that it names: one more --key",
+        cure=f"{name} runs `houblon admin identity` and sends the .pub file that it names: one more --key.",
     )
 
 
@@ -197,7 +197,7 @@ def _parse(data: bytes, number: int, path: Path) -> Link:
             raise ValueError("not in the form that houblon writes")
     except (ValueError, IndexError):
         raise BadInput(
-            "this list of admins is damaged", file=path, cure="bring it back: `git checkout -- vault`"
+            "this list of admins is damaged", file=path, cure="Bring it back: `git checkout -- vault`."
         ) from None
     return link
 
@@ -217,7 +217,7 @@ def read_chain(root: Path) -> list[Link]:
                 "this list of admins does not follow the one before it: damaged, or two admins changed the "
                 "list at the same time",
                 file=root / name,
-                cure="keep one side whole (`git checkout --ours vault`, or --theirs), redo the other",
+                cure="Keep one side whole (`git checkout --ours vault`, or --theirs), redo the other.",
             )
         allowed = chain[-1].admins if chain else link.admins
         try:
@@ -226,14 +226,14 @@ def read_chain(root: Path) -> list[Link]:
             raise BadInput(
                 f"the signature of this list of admins is not valid: {error}",
                 file=root / f"{name}.sig",
-                cure="bring both back: `git checkout -- vault`; if git holds them so, ask who pushed it",
+                cure="Bring both back: `git checkout -- vault`; if git holds them so, ask who pushed it.",
             ) from None
         if allowed.signer(line) is None:
             raise BadInput(
                 f"this list of admins is signed by a key of nobody in the list before "
                 f"({sshsig.fingerprint(line)})",
                 file=root / name,
-                cure="do not use this vault; bring back a good one with git, and ask who pushed this",
+                cure="Do not use this vault; bring back a good one with git, and ask who pushed this.",
             )
         chain.append(link)
     return chain

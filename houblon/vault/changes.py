@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import subprocess
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 
 import pyrage
@@ -33,10 +33,25 @@ def _on_disk(vault: Vault, chain: list[adm.Link]) -> list[str]:
             continue
         if not files.LAYOUT.fullmatch(name) or name.startswith("admins/"):
             raise BadInput(
-                "this file has no place in a vault", file=vault.root / name, cure="move it elsewhere"
+                "this file has no place in a vault", file=vault.root / name, cure="Move it elsewhere."
             )
         names.append(name)
     return names
+
+
+def compare_admins(vault: Vault, names: Iterable[str]) -> None:
+    """Notices about admins whom the site file names and the vault does not know, and the other way round."""
+    in_site, in_vault = list(names), vault.state().admins.people
+    vault.notices += [
+        f"{name} opens the vault, and is not in the site file: `houblon admin remove {name}`"
+        for name in in_vault
+        if name not in in_site
+    ]
+    vault.notices += [
+        f"{name} is in the site file, and cannot open the vault: `houblon admin add {name}`"
+        for name in in_site
+        if name not in in_vault
+    ]
 
 
 def check(vault: Vault) -> None:
@@ -47,7 +62,7 @@ def check(vault: Vault) -> None:
         raise BadInput(
             "this file is in the vault and nobody signed for it",
             file=vault.root / name,
-            cure=f"if a merge brought it, {RESIGN}; if not, remove it and ask who put it there",
+            cure="If a merge brought it: `houblon secret resign`. If not, remove it and ask who put it there.",
         )
     for name in state.manifest.sums:
         vault.read(name)
@@ -57,7 +72,7 @@ def check(vault: Vault) -> None:
             raise BadInput(
                 "this secret is not encrypted to all admins of today, or to more",
                 file=vault.root / f"secrets/{entry.id}.age",
-                cure=f"encrypt it anew: {RESIGN}",
+                cure="Encrypt it anew and sign: `houblon secret resign`.",
             )
         if entry.about.exposed:
             vault.notices.append(
@@ -80,7 +95,7 @@ def _check_pairs(vault: Vault, names: set[str], entries: list[Entry]) -> None:
         raise BadInput(
             "this file belongs to no secret of the vault",
             file=vault.root / name,
-            cure=f"remove it, or bring back the rest of its secret; then {RESIGN}",
+            cure=f"Remove it, or bring back the rest of its secret. {RESIGN}",
         )
 
 
@@ -131,19 +146,19 @@ def remove(vault: Vault, name: str) -> Change:
             raise BadInput(
                 f"{name} is no admin of this vault; its admins are {', '.join(state.admins.people)}",
                 file=vault.root,
-                cure="`houblon admin list`",
+                cure="`houblon admin list`.",
             )
         if state.admins.people == [name]:
             raise BadInput(
                 f"{name} is the last admin: nobody could change this site afterwards",
                 file=vault.root,
-                cure="add another one first: `houblon admin add`",
+                cure="Add another one first: `houblon admin add`.",
             )
         if set(vault.open().keys.signers) & set(state.admins.keys[name].signers):
             raise BadInput(
                 f"you are {name}: who removes himself would make, and know, all the new secrets",
                 file=vault.root,
-                cure="ask another admin to run this",
+                cure="Ask another admin to run this.",
             )
         left = {other: keys for other, keys in state.admins.keys.items() if other != name}
         return _to(vault, state, left, leaver=name)
@@ -157,13 +172,13 @@ def replace_keys(vault: Vault, name: str, keys: adm.Keys) -> Change:
     with vault.changing() as state:
         if name not in state.admins.keys:
             raise BadInput(
-                f"{name} is no admin of this vault", file=vault.root, cure="add him without --replace"
+                f"{name} is no admin of this vault", file=vault.root, cure="Add him without --replace."
             )
         after = adm.Admins({**state.admins.keys, name: keys})
         if not any(after.signer(line) for line in vault.open().keys.signers):
             raise BadInput(
                 f"the key you use now ({vault.open().file}) is one of those that would be taken away",
-                cure="let HOUBLON_IDENTITY name the new key (once added), or a file with the paper key",
+                cure="Let HOUBLON_IDENTITY name the new key (once added), or a file with the paper key.",
             )
         return _to(vault, state, after.keys, leaver=f"{name}'s old key")
 
@@ -178,7 +193,7 @@ def new_paper(vault: Vault) -> tuple[str, Change]:
 
 def _name(name: str) -> None:
     if not adm.ADMIN.fullmatch(name) or name == adm.PAPER:
-        raise BadInput(f"{name!r} cannot be an admin's name", cure="use a-z, 0-9, dash; not paper")
+        raise BadInput(f"{name!r} cannot be an admin's name", cure="Use a-z, 0-9, dash; not paper.")
 
 
 def _to(vault: Vault, state: State, keys: Mapping[str, adm.Keys], *, leaver: str) -> Change:
@@ -318,7 +333,7 @@ def resign(vault: Vault, seen: Review) -> list[str]:
         now = review(vault)
         if now != seen:
             raise BadInput(
-                "the vault changed while you were looking at it", file=vault.root, cure="look again"
+                "the vault changed while you were looking at it", file=vault.root, cure="Look again."
             )
         sums = {n: man.sha256(files.read(vault.root, n)) for n in _on_disk(vault, now.chain)}
         admins = now.chain[-1].admins

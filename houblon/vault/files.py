@@ -11,6 +11,7 @@ from __future__ import annotations
 import fcntl
 import os
 import re
+import secrets
 import shutil
 import stat
 import time
@@ -43,28 +44,28 @@ def read(root: Path, name: str) -> bytes:
             status = path.lstat()
         except (FileNotFoundError, NotADirectoryError):
             raise BadInput(
-                "this file of the vault is missing", file=root / name, cure=f"bring it back: `{_GIT}`"
+                "this file of the vault is missing", file=root / name, cure=f"Bring it back: `{_GIT}`."
             ) from None
         if stat.S_ISLNK(status.st_mode):
             raise BadInput(
                 "there is a symbolic link in the vault, which could lead anywhere",
                 file=path,
-                cure="remove the link and put the file itself there",
+                cure="Remove the link and put the file itself there.",
             )
     if not stat.S_ISREG(status.st_mode):
-        raise BadInput("this is not a plain file", file=path, cure=f"remove it, then `{_GIT}`")
+        raise BadInput("this is not a plain file", file=path, cure=f"Remove it, then `{_GIT}`.")
     if status.st_size > MAX_SIZE:
         raise BadInput(
             f"this file has {status.st_size} bytes; no file of a vault is larger than 1 MiB",
             file=path,
-            cure=f"remove it, then `{_GIT}`",
+            cure=f"Remove it, then `{_GIT}`.",
         )
     try:
         with os.fdopen(os.open(path, os.O_RDONLY | os.O_NOFOLLOW), "rb") as handle:
             return handle.read(MAX_SIZE + 1)
     except OSError as error:
         raise BadInput(
-            f"cannot be read: {error.strerror}", file=path, cure="check its owner and mode"
+            f"cannot be read: {error.strerror}", file=path, cure="Check its owner and mode."
         ) from None
 
 
@@ -81,7 +82,7 @@ def walk(root: Path) -> list[str]:
                 raise BadInput(
                     "there is a symbolic link in the vault, which could lead anywhere",
                     file=path,
-                    cure="remove the link and put the file itself there",
+                    cure="Remove the link and put the file itself there.",
                 )
         if Path(folder) == root:
             folders[:] = [f for f in folders if f not in (STAGING, COMMIT)]
@@ -108,7 +109,7 @@ def locked(root: Path, *, shared: bool = False, seconds: float = 10) -> Iterator
                     raise Refused(
                         "another houblon is changing this vault",
                         file=root,
-                        cure="wait until it is done, then run this again",
+                        cure="Wait until it is done, then run this again.",
                     ) from None
                 time.sleep(0.05)
         yield
@@ -146,7 +147,7 @@ def write(root: Path, files: Mapping[str, bytes]) -> None:
         raise Refused(
             f"the vault cannot be written: {error.strerror}; it is as it was",
             file=root,
-            cure="free some space or fix the permissions, then run this again",
+            cure="Free some space or fix the permissions, then run this again.",
         ) from None
     finish(root)
 
@@ -160,12 +161,12 @@ def finish(root: Path) -> None:
     if not os.path.lexists(commit):
         return
     if commit.is_symlink() or not commit.is_dir():
-        raise BadInput("this is not what houblon puts there", file=commit, cure="remove it")
+        raise BadInput("this is not what houblon puts there", file=commit, cure="Remove it.")
     sync_folder(root)
     names = walk(commit)
     for name in names:
         if not LAYOUT.fullmatch(name):
-            raise BadInput("this is not what houblon puts there", file=commit / name, cure="remove it")
+            raise BadInput("this is not what houblon puts there", file=commit / name, cure="Remove it.")
     # The signed list last: until it is in place, every reader sees that the change is not finished.
     names.sort(key=lambda name: (name == SIGNATURE, name == MANIFEST, name))
     for name in names:
@@ -189,7 +190,7 @@ def write_synced(path: Path, data: bytes, mode: int) -> None:
 
 def replace_synced(path: Path, data: bytes, mode: int) -> None:
     """Replaces one file atomically: readers see the old or the new one."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.new")
+    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.new")
     temporary.unlink(missing_ok=True)
     try:
         write_synced(temporary, data, mode)

@@ -24,7 +24,7 @@ from houblon.vault.admins import Admins, Keys, describe
 from houblon.vault.trust import config_folder
 
 _AGE, _SSH = b"age-encryption.org/v1\n", b"-----BEGIN OPENSSH PRIVATE KEY-----"
-_MAKE = "or run `houblon admin identity` to make one, and have an admin add its .pub file"
+_MAKE = "`houblon admin identity` makes one; its .pub file goes to an admin, who adds it."
 
 
 @dataclass(frozen=True)
@@ -56,7 +56,7 @@ def ask_on_terminal(prompt: str) -> str:
     except OSError:
         raise BadInput(
             "a passphrase is needed, and there is no terminal to ask on",
-            cure="set HOUBLON_PASSPHRASE_FILE to a file of mode 0600 that holds it",
+            cure="Set HOUBLON_PASSPHRASE_FILE to a file of mode 0600 that holds it.",
         ) from None
     return getpass.getpass(prompt)
 
@@ -73,7 +73,7 @@ def passphrase(prompt: str, ask: Callable[[str], str]) -> str:
     first = text.split("\n", 1)[0].rstrip("\r")
     if not first:
         raise BadInput(
-            "the passphrase file is empty", file=name, cure="write the passphrase on its first line"
+            "the passphrase file is empty", file=name, cure="Write the passphrase on its first line."
         )
     return first
 
@@ -83,17 +83,17 @@ def _private(path: Path, what: str) -> bytes:
     try:
         status = path.stat()
         if not stat.S_ISREG(status.st_mode) or status.st_size > files.MAX_SIZE:
-            raise BadInput(f"{what} is not a plain small file", file=path, cure="name the right file")
+            raise BadInput(f"{what} is not a plain small file", file=path, cure="Name the right file.")
         if status.st_mode & 0o077:
             raise BadInput(
                 f"others may read this file (mode {stat.S_IMODE(status.st_mode):04o}), and it holds a secret",
                 file=path,
-                cure=f"`chmod 600 {path}`, and ask yourself who has read it",
+                cure=f"`chmod 600 {path}`, and ask yourself who has read it.",
             )
         return path.read_bytes()
     except OSError as error:
         raise BadInput(
-            f"{what} cannot be read: {error.strerror}", file=path, cure="name the right file"
+            f"{what} cannot be read: {error.strerror}", file=path, cure="Name the right file."
         ) from None
 
 
@@ -158,7 +158,7 @@ class Candidate:
             raise BadInput(
                 "this file holds no age identity and no OpenSSH private key",
                 file=self.file,
-                cure="let HOUBLON_IDENTITY name one of these",
+                cure="Let HOUBLON_IDENTITY name one of these.",
             ) from None
         keys, signing = age_keys(identity)
         return Opened(self.file, keys, identity, signing)
@@ -178,7 +178,7 @@ class Candidate:
 
 
 def _wrong(path: Path) -> BadInput:
-    return BadInput("the passphrase does not open this key", file=path, cure="run the command again")
+    return BadInput("the passphrase does not open this key", file=path, cure="Run the command again.")
 
 
 def _ssh_public(data: bytes, path: Path) -> tuple[str, bool]:
@@ -200,7 +200,7 @@ def _ssh_public(data: bytes, path: Path) -> tuple[str, bool]:
         (size,) = struct.unpack_from(">I", public)
         kind = public[4 : 4 + size].decode("ascii")
     except (ValueError, struct.error):
-        raise BadInput("this SSH private key is damaged", file=path, cure="name another key") from None
+        raise BadInput("this SSH private key is damaged", file=path, cure="Name another key.") from None
     return f"{kind} {base64.b64encode(public).decode()}", cipher != b"none"
 
 
@@ -216,18 +216,18 @@ def inspect(path: Path, what: str = "this key file") -> Candidate:
             raise BadInput(
                 "this key lives in a security key, which signs but cannot decrypt: it opens no vault",
                 file=path,
-                cure=f"keep it for logging in, and take another for the vault: {_MAKE[3:]}",
+                cure=f"Keep it for logging in, and take another key for the vault. {_MAKE}",
             )
         if not line.startswith("ssh-ed25519 "):
             raise BadInput(
                 f"an SSH key of type {line.split()[0]} opens no vault; only ssh-ed25519 does",
                 file=path,
-                cure=f"take another key, {_MAKE}",
+                cure=f"Take another key. {_MAKE}",
             )
         return Candidate(path, data, Keys((line,), (line,)), protected)
     if b"PRIVATE KEY-----" in data:
         raise BadInput(
-            "only OpenSSH's own format is read here", file=path, cure=f"`ssh-keygen -p -f {path}` converts it"
+            "only OpenSSH's own format is read here", file=path, cure=f"`ssh-keygen -p -f {path}` converts it."
         )
     keys: Keys | None = None
     try:
@@ -280,5 +280,5 @@ def none_opens(admins: Admins, root: Path, tried: list[Candidate]) -> BadInput:
     return BadInput(
         f"no key here opens this vault (found: {found}); it opens with the keys of {describe(admins)}",
         file=root,
-        cure=f"let HOUBLON_IDENTITY name such a key (a file with the paper key's line will do), {_MAKE}",
+        cure=f"Let HOUBLON_IDENTITY name such a key (a file with the paper key's line will do). {_MAKE}",
     )

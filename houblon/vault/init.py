@@ -37,16 +37,16 @@ def init_vault(
     """
     root = folder / "vault"
     if os.path.lexists(root):
-        raise BadInput("there is a vault already", file=root, cure="use it, or move it away")
+        raise BadInput("there is a vault already", file=root, cure="Use it, or move it away.")
     if me not in admins:
-        raise BadInput(f"{me} is not among the admins ({', '.join(admins)})", cure="name yourself among them")
+        raise BadInput(f"{me} is not among the admins ({', '.join(admins)})", cure="Name yourself among them.")
     if kind not in ("age", "ssh"):
-        raise BadInput(f"no kind of identity {kind!r}", cure="take age or ssh")
+        raise BadInput(f"no kind of identity {kind!r}", cure="Take age or ssh.")
     keys: dict[str, adm.Keys] = {}
     for name, lines in admins.items():
         if not adm.ADMIN.fullmatch(name) or name == adm.PAPER:
             raise BadInput(
-                f"{name!r} cannot be an admin's name", key="admins", cure="use a-z, 0-9, dash; not paper"
+                f"{name!r} cannot be an admin's name", key="admins", cure="Use a-z, 0-9, dash; not paper."
             )
         keys[name], _ = adm.keys_from(lines, file=None, name=name)
         if name != me or kind == "ssh":
@@ -85,7 +85,7 @@ def _mine(kind: str, phrase: str | None, keys: adm.Keys, ask: Callable[[str], st
                 return candidate.open(ask, phrase)
         raise BadInput(
             "none of your SSH public keys has its private half here",
-            cure="let HOUBLON_IDENTITY name the private key, or take an age identity",
+            cure="Let HOUBLON_IDENTITY name the private key, or take an age identity.",
         )
     path = Path(os.environ.get("HOUBLON_IDENTITY") or identity.default_file()).expanduser()
     if not path.exists():

@@ -71,7 +71,7 @@ def public_half(kind: str, value: bytes, comment: str) -> str | None:
         # `from None`: the parser's message may quote what it could not parse.
         raise BadInput(
             f"this is not a private key of kind {kind}",
-            cure="give it unencrypted, on standard input, in the format that `houblon secret show` prints",
+            cure="Give it unencrypted, on standard input, in the format that `houblon secret show` prints.",
         ) from None
 
 
@@ -131,5 +131,5 @@ def refuse_weak(value: str, what: str) -> None:
     if reason:
         raise BadInput(
             f"{what} is refused: {reason}",
-            cure="take a longer one, such as five random words, or let `houblon secret rotate` draw it",
+            cure="Take a longer one, such as five random words, or let `houblon secret rotate` draw it.",
         )

@@ -102,6 +102,6 @@ class About:
                 raise ValueError
         except (ValueError, KeyError, TypeError):
             raise BadInput(
-                "what is kept about this secret is damaged", file=path, cure="`git checkout -- vault`"
+                "what is kept about this secret is damaged", file=path, cure="`git checkout -- vault`."
             ) from None
         return about

@@ -21,8 +21,8 @@ GIT_FILES = {
     ".gitattributes": b"* -text -merge\n*.age binary\n",
     ".gitignore": b"/.staging/\n/.commit/\n.*.new\n",
 }
-RESIGN = "look at what changed and sign it: `houblon secret resign`"
-BACK = "bring it back with `git checkout -- vault`; if a merge brought this state, " + RESIGN
+RESIGN = "Look at what changed, and sign it: `houblon secret resign`."
+BACK = "Bring it back: `git checkout -- vault`. If a merge brought this state: `houblon secret resign`."
 
 
 @dataclass(frozen=True)
@@ -104,15 +104,15 @@ class Reader:
             raise BadInput(
                 "a change of this vault was cut off before all its files were in place; nothing is lost",
                 file=self.root / files.COMMIT,
-                cure="complete it: `houblon secret resign`",
+                cure="Complete it: `houblon secret resign`.",
             )
         return adm.read_chain(self.root)
 
     def _folder(self) -> None:
         if self.root.is_symlink() or (self.exists() and not self.root.is_dir()):
-            raise BadInput("the vault is not a folder", file=self.root, cure="put the folder itself there")
+            raise BadInput("the vault is not a folder", file=self.root, cure="Put the folder itself there.")
         if not self.exists():
-            raise BadInput("this site has no vault", file=self.root, cure="`houblon init` makes one")
+            raise BadInput("this site has no vault", file=self.root, cure="`houblon init` makes one.")
 
     def _load(self) -> State:
         chain = self.verified_chain()
@@ -144,7 +144,7 @@ class Reader:
             raise BadInput(
                 f"the vault's list is signed by a key of none of its admins ({sig.fingerprint(line)})",
                 file=self.root / files.SIGNATURE,
-                cure=f"ask who pushed this; {BACK}",
+                cure=f"Ask who pushed this. {BACK}",
             )
         if trust.judge(chain, manifest, self.root):
             self.notices.append(
@@ -192,7 +192,7 @@ class Reader:
             raise BadInput(
                 f"the vault holds no secret {role}/{name}" + (f"; it holds {near}" if near else ""),
                 file=self.root,
-                cure="`houblon secret list` shows all; `houblon apply` makes those that roles need",
+                cure="`houblon secret list` shows all; `houblon apply` makes those that roles need.",
             )
         return Entry(role, name, man.About.parse(self.read(key), self.root / key))
 
@@ -214,8 +214,8 @@ class Reader:
                 raise BadInput(
                     f"secret {spec.id} is of kind {kind}; its role now wants {spec.kind}",
                     file=self.root / f"secrets/{spec.role}/{spec.name}.age",
-                    cure=f"remove the files {spec.id}* under vault/ and run `houblon secret resign`; "
-                    "the next apply makes a new one",
+                    cure=f"Remove the files {spec.id}* under vault/ and run `houblon secret resign`; "
+                    "the next apply makes a new one.",
                 )
         return list(wanted.values())
 

@@ -23,18 +23,18 @@ def _load(text: str, path: Path) -> Any:
         return YAML(typ="rt").load(StringIO(text))
     except MarkedYAMLError as error:
         line = error.problem_mark.line + 1 if error.problem_mark else None
-        raise BadInput(f"not YAML: {error.problem}", file=path, line=line, cure="`houblon check`") from None
+        raise BadInput(f"not YAML: {error.problem}", file=path, line=line, cure="`houblon check`.") from None
     except YAMLError:
-        raise BadInput("not YAML", file=path, cure="`houblon check`") from None
+        raise BadInput("not YAML", file=path, cure="`houblon check`.") from None
 
 
 def _read(path: Path) -> str:
     try:
         if path.stat().st_size > files.MAX_SIZE:
-            raise BadInput("larger than 1 MiB", file=path, cure="`houblon check`")
+            raise BadInput("larger than 1 MiB", file=path, cure="`houblon check`.")
         return path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError):
-        raise BadInput("the site file cannot be read", file=path, cure="`houblon check`") from None
+        raise BadInput("the site file cannot be read", file=path, cure="`houblon check`.") from None
 
 
 def _admins(text: str, path: Path) -> CommentedSeq:
@@ -50,7 +50,7 @@ def _admins(text: str, path: Path) -> CommentedSeq:
             "admins is not a list with one `- name: ...` per admin",
             file=path,
             key="admins",
-            cure="write it so, as in the example sites",
+            cure="Write it so, as in the example sites.",
         )
     return admins
 
@@ -82,7 +82,7 @@ def _store(path: Path, text: str, wanted: list[str]) -> None:
             "the admins are laid out in a way that cannot be edited safely",
             file=path,
             key="admins",
-            cure="edit them by hand, then `houblon check`",
+            cure="Edit them by hand, then `houblon check`.",
         )
     real = Path(os.path.realpath(path))
     files.replace_synced(real, text.encode(), stat.S_IMODE(real.stat().st_mode))

@@ -51,7 +51,7 @@ def _load(path: Path) -> Pin:
         raise BadInput(
             "what this machine remembers of a vault cannot be read",
             file=path,
-            cure="remove that file, then compare the vault's name with another admin: `houblon admin trust`",
+            cure="Remove that file, then compare the vault's name with another admin: `houblon admin trust`.",
         ) from None
 
 
@@ -106,7 +106,7 @@ def judge(chain: list[Link], manifest: Manifest, root: Path, *, serial: bool = T
     :returns: True if this vault is seen here for the first time.
     :raises BadInput: the vault was replaced, set back, or went another way than the one known.
     """
-    vault, cure = chain[0].sha256, "if that is intended, after asking the other admins: `houblon admin trust`"
+    vault, cure = chain[0].sha256, "If this is right, after asking the other admins: `houblon admin trust`."
     pin = pinned(vault)
     if pin is None:
         here = str(root.resolve())
@@ -116,28 +116,28 @@ def judge(chain: list[Link], manifest: Manifest, root: Path, *, serial: bool = T
                     f"this is another vault than the one that was here: its name is {short(vault)}, "
                     f"it was {short(other.vault)}",
                     file=root,
-                    cure=f"somebody replaced it as a whole; {cure}",
+                    cure=f"Somebody replaced it as a whole. {cure}",
                 )
         return True
     if pin.link > len(chain) or chain[pin.link - 1].sha256 != pin.link_sha256:
         raise BadInput(
             f"the list of admins was set back or replaced: list {pin.link}, known here, is not in it",
             file=root / "admins",
-            cure=f"`git pull`; {cure}",
+            cure=f"`git pull` brings the newer one. {cure}",
         )
     if serial and manifest.serial < pin.serial:
         raise BadInput(
             f"this vault is older than the last one seen here (serial {manifest.serial}, seen {pin.serial}): "
             "a password that was changed since would come back",
             file=root / files.MANIFEST,
-            cure=f"`git pull`; {cure}",
+            cure=f"`git pull` brings the newer one. {cure}",
         )
     if serial and manifest.serial == pin.serial and sha256(manifest.data) != pin.manifest_sha256:
         raise BadInput(
             f"two admins changed the vault at the same time (both as serial {pin.serial}), and this is not "
             "the state seen here before",
             file=root / files.MANIFEST,
-            cure=f"merge both with git, then `houblon secret resign`; {cure}",
+            cure=f"Merge both with git, then `houblon secret resign`. {cure}",
         )
     return False
 

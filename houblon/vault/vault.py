@@ -67,17 +67,22 @@ class Vault(Reader):
 
         return init_vault(folder, admins, me, identity, passphrase, ask)
 
-    def check(self) -> None:
+    def check(self, admins: Iterable[str] | None = None) -> None:
         """Verifies everything that can be verified without a key.
 
+        What is not wrong but should be known is added to :attr:`notices`.
+
+        :param admins: the names in the site file; where the vault's differ, that is a notice.
         :raises BadInput: naming the file at fault and the cure.
         """
-        from houblon.vault.changes import check
+        from houblon.vault.changes import check, compare_admins
 
         self.state()
         with self.lock(shared=True):
             self._known.clear()
             check(self)
+            if admins is not None:
+                compare_admins(self, admins)
 
     # --- what needs a key -------------------------------------------------------------------------------
 
@@ -106,7 +111,7 @@ class Vault(Reader):
                     f"this file does not open with {self.open().file}, though the vault says that it should "
                     f"({error}): it is encrypted for somebody else, or damaged",
                     file=self.root / name,
-                    cure="take it from an older commit that opens, or set the secret again",
+                    cure="Take it from an older commit that opens, or set the secret again.",
                 ) from None
         return self._clear[name]
 
@@ -165,7 +170,7 @@ class Vault(Reader):
                     raise BadInput(
                         f"secret {entry.id} was set by hand: houblon cannot make a new one",
                         file=self.root,
-                        cure=f"change it where it comes from, then `houblon secret set {entry.id}`",
+                        cure=f"Change it where it comes from, then `houblon secret set {entry.id}`.",
                     )
                 new |= self.rotated(entry, state.admins)
                 done.append(entry.id)
@@ -181,7 +186,7 @@ class Vault(Reader):
         """
         if not ROLE.fullmatch(role) or not NAME.fullmatch(name):
             raise BadInput(
-                f"{role}/{name} cannot be a secret's name", cure="write ROLE/NAME: a-z, 0-9, - _ ."
+                f"{role}/{name} cannot be a secret's name", cure="Write ROLE/NAME: a-z, 0-9, - _ ."
             )
         data = value.encode(errors="surrogateescape")
         known = f"about/{role}/{name}" in self.state().manifest.sums

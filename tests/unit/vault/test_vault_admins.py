@@ -54,7 +54,8 @@ def test_removing_an_admin_rotates_what_he_could_read(site: Site) -> None:
     assert change.rotated == ["mail/dkim-example.org", "nextcloud/admin", "polls/session"]
     assert change.by_hand == ["tls/dns-api"] and change.encrypted == 4
     vault = site.open()
-    vault.check()
+    vault.check(["alice", "bob"])
+    assert "bob is in the site file, and cannot open the vault: `houblon admin add bob`" in vault.notices
     assert any("tls/dns-api is known to someone who left (bob, " in notice for notice in vault.notices)
     for entry in vault.entries():
         same = vault.get(entry.role, entry.name) == before[entry.id]
