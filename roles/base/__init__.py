@@ -98,6 +98,10 @@ class Base(Role[BaseConfig]):
         return max([self.config.journal_days, *(days for days in claimed if days is not None)])
 
     @property
+    def journal_mb(self) -> int:
+        return JOURNAL_MB
+
+    @property
     def sysctl(self) -> dict[str, int]:
         return SYSCTL
 
@@ -132,7 +136,7 @@ class Base(Role[BaseConfig]):
 
     def configure(self, kit: Kit) -> None:
         # Right after its only file, so that nothing but that file restarts it.
-        kit.tree("/etc/systemd/journald.conf", system=True, size_mb=JOURNAL_MB)
+        kit.tree("/etc/systemd/journald.conf", system=True)
         kit.unit("systemd-journald.service")
 
         for admin in self.site.admins:
@@ -145,12 +149,13 @@ class Base(Role[BaseConfig]):
         kit.tree("/etc/sudoers.d/houblon", mode=0o440, validate="visudo -cq")
 
         kit.tree("/etc/hostname", "/etc/hosts", "/etc/locale.conf", "/etc/locale.gen", system=True)
-        kit.tree("/etc/login.defs", "/etc/issue", "/etc/issue.net", system=True)
+        kit.tree("/etc/login.defs", "/etc/issue", "/etc/issue.net", "/etc/systemd/coredump.conf", system=True)
         kit.tree(
             "/etc/apt/apt.conf.d/52houblon-upgrades",
             "/etc/cloud/cloud.cfg.d/99-houblon.cfg",
             "/etc/modprobe.d/houblon.conf",
             "/etc/needrestart/conf.d/houblon.conf",
+            "/etc/profile.d/houblon.sh",
             "/etc/security/limits.d/houblon.conf",
             "/etc/sysctl.d/60-houblon.conf",
             "/etc/systemd/system/swapfile.swap",
@@ -163,6 +168,7 @@ class Base(Role[BaseConfig]):
         for admin in self.site.admins:
             check, run = shell.never_expires(admin.name)
             kit.ensure(f"the account of {admin.name} never expires", check=check, run=run)
+        kit.ensure("cron's files are root's alone", check=shell.CRON_CHECK, run=shell.CRON_RUN)
         check, run = shell.sysctl(SYSCTL)
         kit.ensure("kernel settings", check=check, run=run)
         kit.ensure("swap on a small host", check=shell.SWAP_CHECK, run=shell.SWAP_RUN, soft=True)

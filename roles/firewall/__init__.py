@@ -100,21 +100,12 @@ class Firewall(Role[FirewallConfig]):
         )
 
 
-ACTIVATE = f"""\
-systemctl daemon-reload
-if [ -e {RULES} ]; then
-    systemctl enable --quiet {UNIT} && systemctl reload-or-restart {UNIT}
-else
-    nft list table inet houblon >/dev/null 2>&1 && nft delete table inet houblon
-    true
-fi
-"""
+ACTIVATE = f"systemctl daemon-reload && systemctl enable --quiet {UNIT} && systemctl reload-or-restart {UNIT}"
 
 UNDO = f"""\
-if [ ! -e {RULES} ]; then
-    nft list table inet houblon >/dev/null 2>&1 && nft delete table inet houblon
-    systemctl disable --quiet {UNIT} 2>/dev/null
-fi
-true
-"""
+nft delete table inet houblon 2>/dev/null
+rm -f /etc/systemd/system/sysinit.target.wants/{UNIT}
+systemctl daemon-reload
+systemctl reset-failed {UNIT} 2>/dev/null
+true"""
 """There was no firewall of ours before: leave none behind, nor the link that `enable` made."""

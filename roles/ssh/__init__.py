@@ -76,6 +76,5 @@ if systemctl is-active --quiet ssh.socket || systemctl is-enabled --quiet ssh.so
     systemctl disable --now --quiet ssh.socket
 fi
 systemctl enable --quiet ssh.service
-systemctl reload-or-restart ssh.service
-"""
+systemctl reload-or-restart ssh.service"""
 """With ssh.socket, which some images enable, systemd listens: sshd's Port and MaxStartups mean nothing."""
