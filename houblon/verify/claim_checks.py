@@ -7,10 +7,9 @@ share (units, sockets, packages) comes from the snapshot, what only the outside 
 from __future__ import annotations
 
 import http.client
-import math
 import ssl
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from functools import partial
 from typing import Any
@@ -21,6 +20,7 @@ from cryptography import x509
 from houblon import claims as c
 from houblon.claims import Claim, Text, tr
 from houblon.verify import Broken, NotMeasurable, not_measurable
+from houblon.verify.certificates import judge_certificate
 from houblon.verify.context import Context
 from houblon.verify.probe import TLS, UnitSeen
 from houblon.verify.wire import Answer
@@ -29,8 +29,6 @@ WEB: tuple[type[Claim], ...] = (c.Vhost, c.Certificate)
 """What stands between a visitor and a service."""
 LOOP_SECONDS = 120
 """A unit that systemd restarted and that has not been up for this long is in a restart loop."""
-LIFETIME_LEFT = 1 / 3
-"""Certbot renews when a third of the lifetime is left; less means that renewals fail."""
 
 
 @dataclass(frozen=True)
@@ -96,7 +94,7 @@ def _unit(x: Context, name: str) -> UnitSeen:
 
 def _active(x: Context, name: str) -> None:
     seen = _unit(x, name)
-    if seen.active == "active" or (seen.kind == "oneshot" and seen.active == "inactive" and seen.result == "success"):
+    if seen.active == "active":
         return
     state = f"{seen.active} ({seen.sub})" + (f", {seen.result}" if seen.result not in ("", "success") else "")
     raise Broken(
@@ -197,7 +195,7 @@ def port(claim: c.Port) -> Iterator[Check]:
     for family in ("IPv4", "IPv6"):
         yield Check(
             claim.role, "port", f"{subject} {family}", partial(_reachable, claim=claim, family=family), (c.Port,),
-            root=True,
+            root=family == "IPv4",
         )  # fmt: skip
 
 
@@ -310,54 +308,6 @@ def _covering(x: Context) -> Iterator[tuple[str, tuple[str, ...]]]:
         yield claim.names[0], claim.names
 
 
-def judge_certificate(
-    name: str, wire: x509.Certificate, on_host: x509.Certificate, trouble: str, now: datetime
-) -> None:
-    """Compare what the wire shows with what the host has, and with what a visitor needs.
-
-    :param trouble: what the verification of chain and name said; empty when all is well.
-    :raises Broken: the first thing that is wrong.
-    """
-    renew = tr(en="Look at `journalctl -u certbot` on the host; `houblon apply` tries again.",
-               fr="Voyez `journalctl -u certbot` sur l'hôte ; `houblon apply` réessaie.")  # fmt: skip
-    if trouble:
-        raise Broken(
-            tr(en=f"visitors of {name} trust its certificate", fr=f"les visiteurs de {name} acceptent son certificat"),
-            tr(en=f"{trouble} (issued by {issuer(wire)})", fr=f"{trouble} (émis par {issuer(wire)})"),
-            renew,
-        )
-    if wire.serial_number != on_host.serial_number or wire.issuer != on_host.issuer:
-        raise Broken(
-            tr(en=f"{name} is served with the host's newest certificate",
-               fr=f"{name} est servi avec le dernier certificat de l'hôte"),
-            tr(en=f"an older or other one (valid until {wire.not_valid_after_utc:%Y-%m-%d})",
-               fr=f"un autre, plus ancien (valable jusqu'au {wire.not_valid_after_utc:%Y-%m-%d})"),
-            tr(en="`systemctl reload nginx` on the host; the deploy hook should have done it.",
-               fr="`systemctl reload nginx` sur l'hôte ; le script de déploiement aurait dû le faire."),
-        )  # fmt: skip
-    left = fraction_left(wire, now)
-    if left <= LIFETIME_LEFT:
-        days = math.floor((wire.not_valid_after_utc - now).total_seconds() / 86400)
-        raise Broken(
-            tr(en=f"the certificate of {name} is renewed in time", fr=f"le certificat de {name} est renouvelé à temps"),
-            tr(en=f"{days} days are left, {left:.0%} of its lifetime",
-               fr=f"il reste {days} jours, {left:.0%} de sa durée de vie"),
-            renew,
-        )  # fmt: skip
-
-
-def issuer(certificate: x509.Certificate) -> str:
-    """The issuer as people know it: its common name, or all of it."""
-    names = certificate.issuer.get_attributes_for_oid(x509.NameOID.COMMON_NAME)
-    return str(names[0].value) if names else certificate.issuer.rfc4514_string()
-
-
-def fraction_left(certificate: x509.Certificate, now: datetime) -> float:
-    """Which part of a certificate's lifetime lies ahead; negative once it is over."""
-    whole = certificate.not_valid_after_utc - certificate.not_valid_before_utc
-    return (certificate.not_valid_after_utc - now) / whole
-
-
 def http_check(claim: c.HttpCheck) -> Iterator[Check]:
     yield Check(claim.role, "http", claim.url, lambda x: _http(x, claim), (*WEB, c.Database))
 
@@ -416,7 +366,7 @@ def _resolves(x: Context, name: str) -> None:
 
 
 def jail(claim: c.Jail) -> Iterator[Check]:
-    yield Check(claim.role, "jail", claim.name, lambda x: _jail(x, claim.name), (c.Jail,))
+    yield Check(claim.role, "jail", claim.name, lambda x: _jail(x, claim.name))
 
 
 def _jail(x: Context, name: str) -> None:
@@ -466,15 +416,21 @@ GENERATORS: dict[type[Claim], Callable[[Any], Iterator[Check]]] = {
 TOGETHER: dict[type[Claim], Callable[[Context], Iterator[Check]]] = {c.Package: packages}
 """Kinds whose claims are checked together, role by role."""
 
+PROVIDED: tuple[type[Claim], ...] = (c.HostName, c.Jail)
+"""Kinds that are booked to their provider: it alone can break them, and it alone mends them."""
+
 
 def from_claims(x: Context) -> Iterator[Check]:
     """All checks that the claims of the placed roles call for."""
     for kind, together in TOGETHER.items():
         if x.claims(kind):
             yield from together(x)
+    providers = x.providers()
     for kind, generate in GENERATORS.items():
         for claim in x.claims(kind):
-            yield from generate(claim)
+            owner = next(iter(providers.get(kind, ())), claim.role) if kind in PROVIDED else claim.role
+            for check in generate(claim):
+                yield replace(check, role=owner)
 
 
 __all__ = ["GENERATORS", "NOT_CHECKED", "Check", "NotMeasurable", "from_claims"]

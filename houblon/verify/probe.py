@@ -10,10 +10,12 @@ import secrets
 import shlex
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from houblon.errors import OperationFailed
-from houblon.verify.backend import Runner
+
+if TYPE_CHECKING:
+    from houblon.verify.backend import Runner
 
 RECORD = "/var/lib/houblon/state.json"
 TLS = "/etc/houblon/tls"
