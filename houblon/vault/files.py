@@ -191,7 +191,6 @@ def write_synced(path: Path, data: bytes, mode: int) -> None:
 def replace_synced(path: Path, data: bytes, mode: int) -> None:
     """Replaces one file atomically: readers see the old or the new one."""
     temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.new")
-    temporary.unlink(missing_ok=True)
     try:
         write_synced(temporary, data, mode)
         temporary.replace(path)
