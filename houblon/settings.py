@@ -151,21 +151,25 @@ def title(text: str) -> str:
     return name
 
 
-def jump_host(text: str) -> str:
-    """``[user@]address[:port]``, with IPv6 in brackets when there is a port (ssh_config(5), ProxyJump)."""
+def endpoint(text: str) -> tuple[str | None, str, int | None]:
+    """User, address and port of ``[user@]address[:port]``; IPv6 stands in brackets when there is a port."""
     user, at, rest = text.strip().rpartition("@")
-    prefix = f"{user_name(user)}@" if at else ""
-    if found := re.fullmatch(r"\[([^\]]+)\](?::(\d{1,5}))?", rest):
+    if found := re.fullmatch(r"\[([^\]]+)\](?::(\d+))?", rest):
         where, digits = found.group(1), found.group(2)
     elif rest.count(":") == 1:
         where, digits = rest.split(":")
     else:
         where, digits = rest, None
-    if digits is not None and not (digits.isdigit() and 1 <= int(digits) <= 65535):
-        raise Wrong("the port of the jump host is not a number from 1 to 65535", "Write user@address:port.")
-    where = address(where)
-    shown = f"[{where}]" if ":" in where and digits else where
-    return prefix + shown + (f":{int(digits)}" if digits else "")
+    if digits is not None and not (re.fullmatch(r"[0-9]{1,5}", digits) and 1 <= int(digits) <= 65535):
+        raise Wrong("the port is not a number from 1 to 65535", "Write user@address:port.")
+    return user_name(user) if at else None, address(where), int(digits) if digits else None
+
+
+def jump_host(text: str) -> str:
+    """A host to go through, as ssh_config(5) writes it for ProxyJump."""
+    user, where, port = endpoint(text)
+    shown = f"[{where}]" if ":" in where and port else where
+    return (f"{user}@" if user else "") + shown + (f":{port}" if port else "")
 
 
 # --- the models ------------------------------------------------------------------------------------------

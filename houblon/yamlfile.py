@@ -221,6 +221,15 @@ def _scalar(event: Any, document: Document, trail: Trail) -> Any:
         raise _at(document, event, trail, "this text holds control characters", "Type it again, by hand.")
     if not event.implicit[0] or event.style:
         return text
+    return _plain(text)
+
+
+def is_special(text: str) -> bool:
+    """Whether this text, written without quotes, would be read as something else than text."""
+    return not isinstance(_plain(text), str)
+
+
+def _plain(text: str) -> Any:
     if text in _CONSTANTS:
         return _CONSTANTS[text]
     if _INTEGER.fullmatch(text):

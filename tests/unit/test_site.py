@@ -141,7 +141,7 @@ def test_settings_are_frozen(tmp_path: Path) -> None:
         pytest.param(changed(KEY, "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIAAB"), 8, "admins[0].keys[0]", "damaged",
                      id="damaged key"),
         pytest.param(changed(KEY, "ssh-dss AAAA"), 8, "admins[0].keys[0]", "broken", id="DSA key"),
-        pytest.param(changed(KEY, RSA_2048), 8, "admins[0].keys[0]", "2048 bits", id="short RSA key"),
+        pytest.param(changed(KEY, RSA_2048), 8, "admins[0].keys[0]", "RSA key is too short", id="short RSA key"),
         pytest.param(changed(KEY, f'"{KEY} \\x07"'), 8, "admins[0].keys[0]", "control", id="bell in key"),
         pytest.param(changed(KEY, "'command=\"x\" " + KEY + "'"), 8, "admins[0].keys[0]", "ssh-ed25519", id="options"),
         pytest.param(changed(KEY, f'"{PRIVATE}"'), 8, "admins[0].keys[0]", "private key", id="private key"),
