@@ -175,6 +175,8 @@ class Kit:
                 state,
                 restart_on=digest(*_marks(restart), *([] if reload else extra)),
                 reload_on=digest(*_marks(soft), *(extra if reload else [])),
+                restart_files=tuple(f.path for f in restart),
+                reload_files=tuple(f.path for f in soft),
                 test=test,
                 ready=ready,
                 ready_seconds=ready_seconds,

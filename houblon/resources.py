@@ -88,6 +88,7 @@ class UnitState:
     between a file and its restart is healed by the next one.
 
     :param state: ``running``, ``stopped`` (and disabled) or ``masked``.
+    :param restart_files: the files in ``restart_on``: writing one makes the stamp void. Likewise ``reload_files``.
     :param test: command that checks the configuration before the unit is touched.
     :param ready: shell command polled until it succeeds, at most ``ready_seconds``.
     """
@@ -96,6 +97,8 @@ class UnitState:
     state: Literal["running", "stopped", "masked"] = "running"
     restart_on: str = ""
     reload_on: str = ""
+    restart_files: tuple[str, ...] = ()
+    reload_files: tuple[str, ...] = ()
     test: str = ""
     ready: str = ""
     ready_seconds: int = 60

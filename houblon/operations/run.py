@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shlex
 from collections import defaultdict
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
 from houblon.connect import Door as WayIn
@@ -88,11 +88,13 @@ class Run:
             raise StepFailed(output or f"exit status {result.exit_status}", step)
         return result
 
-    def stamps_read_from(self, batch: Batch, paths: list[str]) -> list[str]:
-        """Stamps that no longer hold once these files of the batch's role are written."""
+    def stamps_read_from(self, batch: Batch, paths: Iterable[str]) -> list[str]:
+        """Stamps that no longer hold once these files are written."""
+        written = set(paths)
         stale = []
         for unit in self.units.get(batch.role, ()):
-            for path in paths:
-                reloads = unit.reload_on != NOTHING and not path.startswith("/etc/systemd/")
-                stale.append(f"{unit.name}.{'reload' if reloads else 'restart'}")
-        return sorted(set(stale))
+            if written & set(unit.restart_files):
+                stale.append(f"{unit.name}.restart")
+            if written & set(unit.reload_files):
+                stale.append(f"{unit.name}.reload")
+        return stale

@@ -1,0 +1,51 @@
+"""Lab hosts shared by the host tests: one boot and one first converge for all of them."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from houblon.errors import HoublonError
+from houblon.lab import Lab
+from tests.host.sites import Applied, make_site
+
+
+@pytest.fixture(scope="session")
+def fresh_lab() -> Iterator[Callable[..., Lab]]:
+    """Make labs that nobody shares; taken down at the end, or when this process dies."""
+    labs: list[Lab] = []
+
+    def make(hosts: int = 1, release: str = "trixie") -> Lab:
+        try:
+            lab = Lab.up(f"t{os.getpid()}x{len(labs)}", hosts=hosts, release=release, owner_pid=os.getpid())
+        except HoublonError as error:
+            if os.environ.get("HOUBLON_REQUIRE_HOST"):
+                raise
+            pytest.skip(f"no lab host can be had here: {error}")
+        labs.append(lab)
+        return lab
+
+    yield make
+    for lab in labs:
+        lab.down()
+
+
+@pytest.fixture(scope="session")
+def applied(fresh_lab: Callable[..., Lab], tmp_path_factory: pytest.TempPathFactory) -> Applied:
+    """A host converged once from scratch; hosts[1] of its lab is a bare neighbour to look from."""
+    lab = fresh_lab(hosts=2)
+    site = make_site(lab, tmp_path_factory.mktemp("sites") / "shared")
+    started = time.monotonic()
+    site.cli("apply", "--yes", "--accept-new", timeout=900)
+    site.first_seconds = time.monotonic() - started
+    return site
+
+
+@pytest.fixture
+def bare(fresh_lab: Callable[..., Lab], tmp_path: Path) -> Applied:
+    """A site for a host that nothing was ever applied to, in a lab of its own."""
+    return make_site(fresh_lab(), tmp_path / "site")
