@@ -67,7 +67,7 @@ class Nginx(Role[NginxConfig]):
         # 100 refusals in a minute: a whole association behind one address stays below, a script does not.
         yield Jail(
             "nginx-limit-req",
-            filter="houblon-nginx-limit-req",
+            filter="nginx-limit-req",
             journal="_SYSTEMD_UNIT=nginx.service",
             ports=(80, 443),
             retries=100,

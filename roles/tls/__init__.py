@@ -135,7 +135,7 @@ class Tls(Role[TlsConfig]):
             )
         kit.ensure(
             "certificates that nothing needs any more are not renewed",
-            check=f"{SCRIPT} unneeded-ok",
+            check=f"[ ! -e {SCRIPT} ] || {SCRIPT} unneeded-ok",
             run=f"{SCRIPT} unneeded",
         )
         kit.unit("certbot.timer")
