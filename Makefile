@@ -1,0 +1,60 @@
+# Everything a developer or a curious stranger types, on Debian 12 or 13 with git, make and sudo.
+.POSIX:
+SHELL = /bin/sh
+BIN = .venv/bin
+PYTEST = $(BIN)/python -m pytest
+FAST = $(PYTEST) --ignore=tests/host --ignore=tests/faults -m "not host and not faults"
+
+help:
+	@echo 'make demo         a throwaway host on this machine, set up and verified, to look at'
+	@echo 'make demo-down    remove the demo'
+	@echo 'make test-fast    tests that need no host: under a minute'
+	@echo 'make test         these, host tests, and one fault of each kind: under 40 minutes; needs root or sudo'
+	@echo 'make test-faults  all host and fault tests; hours rather than minutes'
+	@echo 'make lint         ruff and mypy'
+	@echo 'make docs         write the generated part of docs/reference'
+	@echo 'make bench        compare a no-op with Ansible, on a lab host'
+	@echo 'make clean        remove .venv and caches'
+
+.venv: .venv/.made
+
+.venv/.made: pyproject.toml
+	@tools/packages base
+	python3 -m venv .venv
+	$(BIN)/python -m pip install -q --disable-pip-version-check -e '.[dev]'
+	@touch $@
+
+demo: .venv/.made
+	@tools/packages lab
+	@$(BIN)/python -m houblon.lab.demo up
+
+demo-down: .venv/.made
+	@$(BIN)/python -m houblon.lab.demo down
+
+lint: .venv/.made
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+
+test-fast: .venv/.made
+	$(FAST) $(ARGS)
+
+test: .venv/.made
+	@tools/packages lab
+	$(FAST) $(ARGS)
+	tools/as-root $(PYTEST) tests/host tests/faults -m "not faults" $(ARGS)
+
+test-faults: .venv/.made
+	@tools/packages lab
+	tools/as-root $(PYTEST) tests/host tests/faults $(ARGS)
+
+docs: .venv/.made
+	$(BIN)/python -m houblon.docsgen docs/reference
+
+bench: .venv/.made
+	@tools/packages lab
+	tools/as-root $(BIN)/python -m bench $(ARGS)
+
+clean:
+	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis build dist
+
+.PHONY: help demo demo-down lint test-fast test test-faults docs bench clean .venv
