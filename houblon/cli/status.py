@@ -62,7 +62,8 @@ def rows(seen: Status) -> list[tuple[str, str]]:
     """Label and text of each line of the overview."""
     good = [unit for unit in seen.units if unit.ok]
     found = [("services", f"{len(good)} of {len(seen.units)} units run"), ("up", span(seen.uptime))]
-    if newest := max(good, key=lambda unit: unit.since, default=None):
+    started = [unit for unit in good if unit.name.endswith(".service")]
+    if newest := max(started, key=lambda unit: unit.since, default=None):
         found.append(("last start", f"{newest.name}, {span(seen.at - newest.since)} ago"))
     for line in seen.certificates:
         found.append((f"certificate {line.name}", f"{line.issuer}, {line.days} days left ({line.fraction:.0%})"))

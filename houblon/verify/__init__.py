@@ -3,7 +3,8 @@
 A role's ``checks.py`` is an ordinary pytest module. The first line of a test's docstring is what the operator
 reads as the expectation; `Broken` says more, `not_measurable` says that this kind of machine cannot show it.
 Fixtures: ``host`` (testinfra, as root), ``site``, ``role``, ``wire`` (HTTP from the operator's machine),
-``vantage`` (TCP from the operator's machine), ``snapshot``. Tests marked ``deep`` run with ``--deep`` only.
+``vantage`` (TCP from the operator's machine), ``snapshot``. Tests marked ``deep`` run with ``--deep`` only; one
+marked ``root`` means, when it fails, that nothing which depends on the role can work.
 
 Kept light: the port scanner runs as a process of its own and imports this package first.
 """

@@ -51,7 +51,6 @@ NOT_CHECKED: dict[type[Claim], str] = {
     c.Provides: "says what a role can do; the checks of what uses it show it",
     c.Outbound: "words for an administrator",
     c.RateLimit: "a proof would be an attack on the host; nginx's checks.py looks for the zones",
-    c.Certificate: "checked on the wire for each Vhost; other readers speak their own protocol in checks.py",
     c.Database: "the database role's checks.py opens each database",
     c.BackupSet: "a backup is proven by a restore (backup's checks.py)",
     c.NoBackup: "a reason, printed where backups are listed",
@@ -230,7 +229,18 @@ def _udp(x: Context, claim: c.Port) -> None:
 def vhost(claim: c.Vhost) -> Iterator[Check]:
     yield Check(claim.role, "https", claim.fqdn, lambda x: _https(x, claim.fqdn), WEB)
     yield Check(claim.role, "redirect", claim.fqdn, lambda x: _redirect(x, claim.fqdn), WEB)
-    yield Check(claim.role, "certificate", claim.fqdn, lambda x: _certificate(x, claim.fqdn), WEB)
+
+
+def certificates(x: Context) -> Iterator[Check]:
+    """One check for each name on the web, booked to who provides certificates: it alone can mend them.
+
+    Pages are read without judging certificates, so one that went bad shows here and nowhere else.
+    """
+    owner = next(iter(x.providers().get(c.Certificate, ())), "")
+    for claim in x.claims(c.Vhost):
+        yield Check(
+            owner or claim.role, "certificate", claim.fqdn, partial(_certificate, name=claim.fqdn), WEB
+        )
 
 
 def fetch(x: Context, url: str) -> Answer:
@@ -413,8 +423,11 @@ GENERATORS: dict[type[Claim], Callable[[Any], Iterator[Check]]] = {
     c.HostName: host_name,
     c.Jail: jail,
 }
-TOGETHER: dict[type[Claim], Callable[[Context], Iterator[Check]]] = {c.Package: packages}
-"""Kinds whose claims are checked together, role by role."""
+TOGETHER: dict[type[Claim], Callable[[Context], Iterator[Check]]] = {
+    c.Package: packages,
+    c.Certificate: certificates,
+}
+"""Kinds whose checks need all claims together."""
 
 PROVIDED: tuple[type[Claim], ...] = (c.HostName, c.Jail)
 """Kinds that are booked to their provider: it alone can break them, and it alone mends them."""

@@ -115,6 +115,7 @@ class Plugin:
 
     def pytest_configure(self, config: pytest.Config) -> None:
         config.addinivalue_line("markers", "deep: a slower check, run by `houblon verify --deep`")
+        config.addinivalue_line("markers", "root: when it fails, nothing that depends on the role can work")
         # Nobody sees pytest's tracebacks here, and its annotated ones take half a second each.
         config.option.tbstyle = "native"
 
@@ -165,8 +166,8 @@ class Plugin:
         result = _result(item, report, error)
         before = self.results.get(item.nodeid)
         # A teardown that fails spoils a check that passed; one that passes changes nothing.
-        better = result.outcome is Outcome.PASSED and (before is not None or report.when == "setup")
-        if not better and (before is None or before.outcome is Outcome.PASSED):
+        ran = report.when == "call" or result.outcome is not Outcome.PASSED
+        if ran and (before is None or before.outcome is Outcome.PASSED):
             self.results[item.nodeid] = result
         return report
 
@@ -212,8 +213,9 @@ def _result(item: pytest.Item, report: pytest.TestReport, error: BaseException |
     else:
         name, _, subject = item.name.removeprefix("test_").partition("[")
         empty = Result(
-            _role_of(item), name.replace("_", " "), subject.removesuffix("]"), Outcome.FAILED, through=THROUGH
-        )
+            _role_of(item), name.replace("_", " "), subject.removesuffix("]"), Outcome.FAILED, through=THROUGH,
+            root=item.get_closest_marker("root") is not None,
+        )  # fmt: skip
         about = both(_first_line(getattr(getattr(item, "obj", None), "__doc__", None)) or name.replace("_", " "))
     outcome, words = judge(report, error, about)
     return replace(
@@ -238,6 +240,8 @@ def judge(report: pytest.TestReport, error: BaseException | None, about: Text) -
             return Outcome.SKIPPED, {"expected": about, "seen": both(reason)}
         case Broken():
             return Outcome.FAILED, {"expected": error.expected, "seen": error.seen, "cure": error.cure}
+        case pytest.fail.Exception():
+            return Outcome.FAILED, {"expected": about, "seen": both(_first_line(str(error.msg)))}
         case AssertionError():
             return Outcome.FAILED, {"expected": about, "seen": both(_first_line(str(error)) or "it is not so")}
         case None:
