@@ -343,4 +343,4 @@ def test_the_page_asks_nothing_of_third_parties_and_obeys_its_own_policy(tmp_pat
 
 def test_an_empty_site_says_so(tmp_path: Path) -> None:
     kit = record(load(tmp_path, services=("portal",)), "portal")
-    assert "Rien à voir pour l&#39;instant." in text(kit, "/srv/houblon/portal/index.html")
+    assert "Rien à voir pour l’instant." in text(kit, "/srv/houblon/portal/index.html")
