@@ -23,4 +23,6 @@ def hosts_of(folder: Path) -> list[tuple[str, dict[str, Any]]]:
         "ssh_port": site.host.port,
         "ssh_user": site.host.user,
     }
+    if site.host.jump:
+        data["houblon_jump"] = site.host.jump
     return [(f"@houblon/{site.host.address}", data)]

@@ -93,6 +93,23 @@ def create(
     return result
 
 
+def complete(
+    folder: Path, me: str, identity: Literal["age", "ssh"], passphrase: str | None, ask: Callable[[str], str]
+) -> InitResult:
+    """Make the vault of a site folder that has only a site file, such as a copied example.
+
+    :param me: the admin at the keyboard.
+    :raises BadInput: the site file is wrong, or does not name this admin.
+    """
+    admins = {admin.name: admin.keys for admin in site.load(folder).admins}
+    return Vault.init(folder, admins, me, identity, passphrase, ask=ask)
+
+
+def is_incomplete(folder: Path) -> bool:
+    """Whether the folder holds a site file and no vault."""
+    return (folder / site.FILE).is_file() and not os.path.lexists(folder / "vault")
+
+
 def _prove(building: Path, folder: Path) -> None:
     """Whatever was answered, the file written from it must load."""
     try:

@@ -132,13 +132,17 @@ class Site:
     def commit(self) -> tuple[str, bool]:
         """The git commit of the repository that holds the site, and whether the site differs from it.
 
-        ``("", False)`` when there is no git, no repository, or no commit in it.
+        ``("", False)`` when there is no git, no repository, no commit in it, or the site is not part of it.
         """
-        sha = _git(self.folder, "rev-parse", "--verify", "--quiet", "HEAD")
-        if not sha:
+        # A site may lie, ignored, in somebody's larger repository, whose commits say nothing about it.
+        if _git(self.folder, "ls-files", "--error-unmatch", "--", FILE) is None:
             return "", False
-        changes = _git(self.folder, "status", "--porcelain", "--", ".")
-        return sha.strip(), changes is None or bool(changes.strip())
+        status = _git(self.folder, "status", "--porcelain=v2", "--branch", "--", ".") or ""
+        lines = status.splitlines()
+        sha = next((line.split()[2] for line in lines if line.startswith("# branch.oid ")), "")
+        if not sha or sha == "(initial)":
+            return "", False
+        return sha, any(not line.startswith("#") for line in lines)
 
     def _settle(self, chosen: Sequence[str], extra: Sequence[Claim]) -> None:
         """Place the roles; split from __init__ because roles are given the site they are placed on."""

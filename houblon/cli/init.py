@@ -12,7 +12,7 @@ from typing import Annotated, Literal, TypeVar
 
 import typer
 
-from houblon import newsite, registry, settings, translate
+from houblon import newsite, registry, settings, site, translate
 from houblon.cli.french import french
 from houblon.contract import Text, tr
 from houblon.errors import BadInput
@@ -95,10 +95,16 @@ def init(
     ] = False,
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Ask nothing; take the defaults.")] = False,
 ) -> None:
-    """Make a new site folder: ask the few questions, write the settings, make the vault."""
+    """Make a new site folder: ask the few questions, write the settings, make the vault.
+
+    In a folder that has a site.yaml and no vault, such as a copied example, only the vault is made.
+    """
+    kind = _kind(identity)
+    if folder is not None and newsite.is_incomplete(_absolute(folder)):
+        _complete(_absolute(folder), folder, language, admin, kind, no_passphrase, yes)
+        return
     if folder is not None:
         newsite.refuse_taken(_absolute(folder))
-    kind = _kind(identity)
     jump = None if jump is None else _judged("--jump", jump, settings.jump_host)
     user = None if user is None else _judged("--user", user, settings.user_name)
     services = _services(service)
@@ -177,6 +183,28 @@ Et maintenant :
 Gardez le dossier dans git : (cd {folder} && git init && git add . && git commit -m "Nouveau site")""",
         )(language)
     )
+
+
+def _complete(
+    target: Path, shown: Path, language: str | None, admin: str | None, kind: Literal["age", "ssh"],
+    no_passphrase: bool, yes: bool,
+) -> None:  # fmt: skip
+    there = site.load(target)
+    ask = Asker(_judged("--language", language, _language) if language else _spoken(), yes)
+    names = [one.name for one in there.admins]
+
+    def judge(answer: str) -> str:
+        if answer not in names:
+            raise Wrong("this is none of the choices", ", ".join(names))
+        return answer
+
+    me = ask(
+        tr(en="Which admin are you?", fr="Qui êtes-vous parmi les admins ?"), "--admin", admin,
+        names[0] if len(names) == 1 else "", judge,
+    )  # fmt: skip
+    phrase = _passphrase(ask, no_passphrase) if kind == "age" else None
+    made = newsite.complete(target, me, kind, phrase, identities.ask_on_terminal)
+    _tell(ask.language, shown, there.domain, made.paper_key.reveal(), made.identity_path)
 
 
 # --- the questions that need more than a judge -----------------------------------------------------------

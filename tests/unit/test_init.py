@@ -8,6 +8,7 @@ import json
 import os
 import pty
 import select
+import shutil
 import signal
 import subprocess
 import sys
@@ -28,6 +29,7 @@ from houblon.site import load
 from houblon.vault import Vault
 from houblon.yamlfile import read
 
+ROOT = Path(__file__).parents[2]
 FLAGS = [
     "--name", "Famille Exemple", "--domain", "famille.test", "--address", "debian@192.0.2.7:2222",
     "--admin", "camille", "--email", "camille@famille.test",
@@ -187,6 +189,21 @@ def test_a_folder_that_is_taken(home: Path, taken: str, capsys: pytest.CaptureFi
     assert run(["init", str(target), "--yes", "--no-passphrase", *FLAGS]) == Exit.BAD_INPUT
     assert sorted(Path().rglob("*")) == before
     assert not (home / ".config").exists()
+
+
+def test_a_copied_example_gets_its_vault_only(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("home", "association"):
+        shutil.copytree(ROOT / "inventories" / name, name, ignore=shutil.ignore_patterns("vault"))
+    text = Path("association/site.yaml").read_text()
+    assert run(["init", "home", "--yes", "--no-passphrase"]) == Exit.OK
+    assert run(["check", "home"]) == Exit.OK
+    assert run(["init", "home", "--yes", "--no-passphrase"]) == Exit.BAD_INPUT, "it is complete now"
+    assert run(["init", "association", "--yes"]) == Exit.BAD_INPUT, "who of the three?"
+    asked = answers(monkeypatch, "nobody", "bastien")
+    assert run(["init", "association"]) == Exit.OK
+    assert len(asked) == 2
+    assert run(["check", "association"]) == Exit.OK
+    assert Path("association/site.yaml").read_text() == text
 
 
 def test_an_empty_folder_is_taken_over(home: Path) -> None:

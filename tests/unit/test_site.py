@@ -334,8 +334,8 @@ def test_commit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     site = load(make_site(tmp_path / "sites" / "home"))
     assert site.commit() == ("", False)
     git(tmp_path, "init", "-q")
-    assert site.commit() == ("", False), "a repository without commits"
     git(tmp_path, "add", ".")
+    assert site.commit() == ("", False), "a repository without commits"
     git(tmp_path, "commit", "-q", "-m", "x")
     sha = git(tmp_path, "rev-parse", "HEAD")
     assert site.commit() == (sha, False), "the repository may be a parent folder"
@@ -343,6 +343,9 @@ def test_commit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert site.commit() == (sha, False)
     (site.folder / "new").write_text("of the site")
     assert site.commit() == (sha, True)
+    (tmp_path / ".gitignore").write_text("/ignored/\n")
+    assert load(make_site(tmp_path / "ignored")).commit() == ("", False), "somebody else's repository"
+    assert load(make_site(tmp_path / "other_site")).commit() == ("", False), "not in git yet"
     monkeypatch.setenv("GIT_DIR", "/nowhere")
     assert site.commit() == (sha, True), "inside a git hook"
     monkeypatch.setenv("PATH", "/nowhere")
