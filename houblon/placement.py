@@ -67,7 +67,7 @@ def place(
             before = len(result.roles)
             given = _capabilities(result.roles, everything)
             for claim in everything:
-                for name in _wanted(registry, claim, given):
+                for name in _wanted(registry, claim, given, known=claim.role in result.roles):
                     add(name, claim.role)
             if len(result.roles) == before:
                 break
@@ -83,7 +83,7 @@ def place(
             cure="This is a mistake in a role, not in your site file: its derive() must give the same answer "
             "when nothing else has changed.",
         )
-    _refuse_unmet(everything, _capabilities(result.roles, everything))
+    _refuse_unmet(_flat(own) + _flat(derived), _capabilities(result.roles, everything))
     result.roles = {name: result.roles[name] for name in order(result.roles, everything)}
     rank = {name: index for index, name in enumerate(result.roles)}
     result.claims = tuple(sorted(everything, key=lambda claim: rank.get(claim.role, len(rank))))
@@ -137,8 +137,13 @@ def _refuse_unmet(claims: Iterable[Claim], given: Mapping[str, set[str]]) -> Non
             )
 
 
-def _wanted(registry: Registry, claim: Claim, given: Mapping[str, set[str]]) -> Iterator[str]:
-    """Roles that a claim calls for."""
+def _wanted(
+    registry: Registry, claim: Claim, given: Mapping[str, set[str]], *, known: bool
+) -> Iterator[str]:
+    """Roles that a claim calls for.
+
+    :param known: the claim is of a placed role; what only the host remembers is never a mistake.
+    """
     for name in registry.consumers(type(claim)):
         # A service may look at claims (the portal lists vhosts), but only its owner's choice places it.
         if registry.roles[name].metadata.category == "system":
@@ -146,6 +151,8 @@ def _wanted(registry: Registry, claim: Claim, given: Mapping[str, set[str]]) -> 
     if isinstance(claim, Needs):
         providers = registry.providers(claim.capability)
         if given.get(claim.capability) or not providers:
+            return
+        if len(providers) > 1 and not known:
             return
         if len(providers) > 1:
             raise BadInput(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import subprocess
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -183,17 +183,26 @@ def load(folder: Path, extra_claims: Sequence[Claim] = ()) -> Site:
             line = site.line_of_key(key) or site.line_of(key.split(".")[0])
             raise BadInput(error.what, cure=error.cure, file=file, line=line, key=error.key) from None
         raise
-    found = [_conflict(site, conflict) for conflict in conflicts.find(site.claims(Claim))]
-    if found:
-        raise _first(found)
     placed = {role.name for role in site.roles}
+    # Two roles that are only still on the host get along there as they are.
+    found = [c for c in conflicts.find(site.claims(Claim)) if placed & set(c.roles)]
+    if found:
+        raise _first([_conflict(site, conflict) for conflict in found])
     notes += [
         f"{name}: these settings have no effect yet, because no service needs {name}."
         for name in registry.systems
         if name in document.data and name not in placed
     ]
-    site.notes = tuple(notes)
+    site.notes = (*notes, *_idle_overrides(folder / "overrides", placed))
     return site
+
+
+def _idle_overrides(folder: Path, placed: set[str]) -> Iterator[str]:
+    """Overrides that no role reads, most often because of a typing mistake."""
+    for path in sorted(folder.iterdir()) if folder.is_dir() else ():
+        if path.is_dir() and path.name not in placed and not path.name.startswith("."):
+            cure = translate.suggestion(path.name, placed)
+            yield f"overrides/{path.name}/ has no effect: this site has no role of that name. {cure}"
 
 
 def _site_file(folder: Path) -> Path:

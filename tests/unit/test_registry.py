@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from toysite import make_role, make_site
 
 from houblon import claims
-from houblon.claims import Certificate, Claim, Database, DnsRecord, HostName, Port, Text, Vhost
+from houblon.claims import Certificate, Claim, Database, DnsRecord, HostName, Needs, Port, Text, Vhost
 from houblon.errors import BadInput
 from houblon.registry import claim_from_json, claim_to_json, discover
 from houblon.site import load
@@ -316,6 +316,15 @@ def test_a_conflict_with_what_is_still_on_the_host(tmp_path: Path) -> None:
         load(tmp_path, [Vhost("x.test", root="/b", role="wiki")])
     assert "houblon remove wiki" in caught.value.cure
     assert caught.value.line == 12
+
+
+def test_what_only_the_host_remembers_is_never_a_mistake(tmp_path: Path) -> None:
+    make_site(tmp_path)
+    make_role(tmp_path, "one", attributes="provides = ('cache',)")
+    make_role(tmp_path, "two", attributes="provides = ('cache',)")
+    load(tmp_path, [
+        Needs("pudding", role="wiki"), Needs("cache", role="wiki"), Port(4242, role="wiki"), Port(4242, role="pad"),
+    ])  # fmt: skip
 
 
 # --- claims in the host's record -------------------------------------------------------------------------

@@ -277,6 +277,13 @@ def test_settings_without_effect_are_told(tmp_path: Path) -> None:
     assert any(note.startswith("tls:") for note in site.notes)
 
 
+def test_overrides_without_effect_are_told(tmp_path: Path) -> None:
+    for name in ("firewal", "firewall", ".git"):
+        (make_site(tmp_path) / "overrides" / name).mkdir(parents=True)
+    (note,) = load(tmp_path).notes
+    assert note.startswith("overrides/firewal/ has no effect") and "Did you mean `firewall`?" in note
+
+
 def test_system_roles_have_their_section_at_the_top(tmp_path: Path) -> None:
     site = load(make_site(tmp_path, GOOD + "  portal:\ntls: self-signed\n"))
     assert site.raw_settings("tls") == {"mode": "self-signed"}
