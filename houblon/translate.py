@@ -68,20 +68,28 @@ def validate(
     try:
         return model.model_validate_json(json.dumps(data)), []
     except ValidationError as error:
-        details = error.errors(include_url=False, include_input=False)
-        return None, [
-            unknown(str(detail["loc"][0]))
-            if unknown and detail["type"] == "extra_forbidden" and len(detail["loc"]) == 1
-            else _plain(detail, model, data, document, trail)
-            for detail in _roots(details, model)
-        ]
+        found: dict[Trail, BadInput] = {}
+        for detail in _roots(error.errors(include_url=False, include_input=False), model):
+            loc = detail["loc"]
+            if unknown and detail["type"] == "extra_forbidden" and len(loc) == 1:
+                found[loc] = unknown(str(loc[0]))
+                continue
+            # The arms of a union each complain about the same value, under names that only pydantic knows.
+            place = loc if detail["type"] == "missing" else _within(data, loc)
+            if place in found:
+                found[place] = document.error(
+                    "this is none of the values it can have", (*trail, *place), _described(model, place)
+                )
+            else:
+                found[place] = _plain(detail, model, data, document, trail)
+        return None, list(found.values())
     except Wrong as error:
         return None, [document.error(error.what, trail, error.cure)]
 
 
 def _roots(details: list[ErrorDetails], model: type[BaseModel]) -> Iterator[ErrorDetails]:
-    """One complaint a mistake: not those that follow from a deeper one, nor each arm of a union, nor that a
-    key is missing when it is there, misspelt."""
+    """One complaint a mistake: not those that follow from a deeper one, nor that a key is missing when it is
+    there, misspelt."""
     seen: set[tuple[str | int, ...]] = set()
     for detail in details:
         if detail["type"] == "extra_forbidden":
@@ -127,11 +135,14 @@ def _plain(
         found = _name_of(_value_at(data, within))
         return document.error(f"this must be {wanted}, and it is {found}", here, _CURES[wanted])
     what, cure = _limits(kind, context)
-    if not cure:
-        owner = _model_at(model, loc[:-1])
-        described = owner.model_fields.get(str(loc[-1])) if owner else None
-        cure = (described and described.description) or "The reference of the site file says what it can be."
-    return document.error(what, here, cure)
+    return document.error(what, here, cure or _described(model, loc))
+
+
+def _described(model: type[BaseModel], loc: Trail) -> str:
+    """An option's docstring, for want of a better cure."""
+    owner = _model_at(model, loc[:-1]) if loc else None
+    field = owner.model_fields.get(str(loc[-1])) if owner else None
+    return (field and field.description) or "The reference of the site file says what it can be."
 
 
 def _limits(kind: str, context: Mapping[str, Any]) -> tuple[str, str]:
