@@ -12,6 +12,7 @@ import pytest
 from houblon.errors import HoublonError
 from houblon.lab import Lab
 from tests.host.sites import Applied, make_site
+from tests.host.web import make_web_site
 
 
 @pytest.fixture(scope="session")
@@ -49,3 +50,9 @@ def applied(fresh_lab: Callable[..., Lab], tmp_path_factory: pytest.TempPathFact
 def bare(fresh_lab: Callable[..., Lab], tmp_path: Path) -> Applied:
     """A site for a host that nothing was ever applied to, in a lab of its own."""
     return make_site(fresh_lab(), tmp_path / "site")
+
+
+@pytest.fixture(scope="session")
+def web(fresh_lab: Callable[..., Lab], tmp_path_factory: pytest.TempPathFactory) -> Applied:
+    """A host with several names and an application, for the tests of nginx and tls."""
+    return make_web_site(fresh_lab(), tmp_path_factory.mktemp("sites") / "web")
