@@ -3,25 +3,31 @@
 from __future__ import annotations
 
 import base64
+import getpass
 import hashlib
 import os
 import socket
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import paramiko
 
-from houblon.connection import Connection
+from houblon.connection import Connection, Credential, no_delay
 from houblon.errors import BadInput, CannotConnect, HoublonError, Refused
+from houblon.settings import endpoint
 
 if TYPE_CHECKING:
-    from houblon.site import Admin, Site
+    from houblon.settings import Admin
+    from houblon.site import Site
     from houblon.vault import Vault
 
 CONNECT_SECONDS = 20
+MAX_KEYS = 6
+"""sshd hangs up after six refused keys (sshd_config(5), MaxAuthTries)."""
 
 
 @dataclass
@@ -48,6 +54,8 @@ class Door:
     def open(self) -> Connection:
         """Connect as the operator's admin account, or, on a host that does not know it yet, as first contact.
 
+        That the account can become root shows with the first script that runs.
+
         :raises CannotConnect: nobody answers, the host key differs, or no account lets us in.
         """
         me = self.operator()
@@ -60,17 +68,21 @@ class Door:
         else:
             names.append(self.site.host.user)
         for name in dict.fromkeys(names):
+            own = me is not None and name == me.name
             try:
-                connection = self._connect(name, self.keys())
+                connection = self._connect(name, self._keys_of(me) if me and own else self.keys())
             except _NotLetIn:
                 continue
-            own = me is not None and name == me.name
-            connection.sudo_passwords = lambda n=name, own=own: self._sudo_passwords(n) if own else self._asked(n)
-            connection.become_root()
+            connection.credentials = partial(self._credentials if own else self._guesses, name)
             self.remember(name)
             return connection
+        if not self.keys():
+            raise CannotConnect(
+                "there is no private SSH key on this machine",
+                cure="Name yours in $HOUBLON_SSH_KEY, load it into ssh-agent, or make one with `ssh-keygen`.",
+            )
         raise CannotConnect(
-            f"{self.site.host.address} lets none of {', '.join(names)} in with the keys found here",
+            f"{self.site.host.address} lets none of {', '.join(dict.fromkeys(names))} in with the keys found here",
             cure="Name your private key in $HOUBLON_SSH_KEY, load it into ssh-agent, or check host.user in site.yaml.",
         )
 
@@ -94,15 +106,25 @@ class Door:
 
     def as_admin(self, name: str, key: paramiko.PKey | None = None) -> Connection:
         """A fresh connection as one admin, with root proven; with ``key`` instead of the operator's own."""
-        connection = self._connect(name, [key] if key else self.keys())
-        connection.sudo_passwords = lambda: self._sudo_passwords(name)
-        connection.become_root()
+        connection = self._connect(name, [key] if key is not None else self.keys())
+        # Nobody is asked: that the vault's password opens sudo is what is to be proven.
+        connection.credentials = partial(self._vaulted, name)
+        try:
+            connection.become_root()
+        except BaseException:
+            connection.close()
+            raise
         return connection
 
     def operator(self) -> Admin | None:
         """The admin of the site whose public key matches a private key at hand."""
         here = {_blob(key) for key in self.keys()}
         wanted = os.environ.get("HOUBLON_ADMIN")
+        if wanted and wanted not in {admin.name for admin in self.site.admins}:
+            raise BadInput(
+                f"$HOUBLON_ADMIN says {wanted}, and the site has no such admin", file=self.site.file, key="admins",
+                cure=f"Its admins are {', '.join(admin.name for admin in self.site.admins)}.",
+            )
         for admin in self.site.admins:
             if wanted and admin.name != wanted:
                 continue
@@ -135,27 +157,46 @@ class Door:
 
     # --- inside ------------------------------------------------------------------------------------------
 
-    def _sudo_passwords(self, name: str) -> Iterator[str]:
-        """The vault's, the one it had before its last rotation (the host may not know the new one yet), a typed one."""
-        try:
-            yield self.vault.get("base", f"sudo-{name}").reveal()
-            if (old := self.vault.previous("base", f"sudo-{name}")) is not None:
-                yield old.reveal()
-        except HoublonError:
-            yield from self._asked(name)
+    def _keys_of(self, admin: Admin) -> list[paramiko.PKey]:
+        """The keys at hand that an admin's account accepts."""
+        accepted = {line.split()[1] for line in admin.keys}
+        return [key for key in self.keys() if _blob(key) in accepted]
 
-    def _asked(self, name: str) -> Iterator[str]:
-        typed = self.asking.password(f"sudo password of {name}: ")
-        if typed is not None:
+    def _vaulted(self, name: str) -> Iterator[Credential]:
+        """The vault's password, then the one before its last rotation: the host may not know the new one yet."""
+        yield str(self.vault.get("base", f"sudo-{name}").reveal())
+        if (old := self.vault.previous("base", f"sudo-{name}")) is not None:
+            yield str(old.reveal())
+
+    def _credentials(self, name: str) -> Iterator[Credential]:
+        """For the operator's own account on a host that houblon may have set up."""
+        # A vault without this secret yet: the account is the provider's, and has our name by chance.
+        with suppress(HoublonError):
+            yield from self._vaulted(name)
+        yield from self._guesses(name)
+
+    def _guesses(self, name: str) -> Iterator[Credential]:
+        """For a first-contact account: cloud images need no password."""
+        yield None
+        if (typed := self.asking.password(f"sudo password of {name}: ")) is not None:
             yield typed
 
     def _find_keys(self) -> Iterator[paramiko.PKey]:
         chosen = os.environ.get("HOUBLON_SSH_KEY")
         own = self.site.folder / ".local" / "id_ed25519"
         if chosen or own.exists():
-            yield self._load(Path(chosen).expanduser() if chosen else own, must=True)  # type: ignore[misc]
+            path = Path(chosen).expanduser() if chosen else own
+            key = self._load(path, must=True)
+            if key is None:
+                raise BadInput(
+                    "this private key has a passphrase, and nobody is here to give it", file=path,
+                    cure="Load it into ssh-agent (`ssh-add`) and unset $HOUBLON_SSH_KEY.",
+                )
+            yield key
             return
-        yield from paramiko.Agent().get_keys()
+        # An agent that is gone is like none.
+        with suppress(paramiko.SSHException, OSError):
+            yield from paramiko.Agent().get_keys()
         for name in ("id_ed25519", "id_ecdsa", "id_rsa"):
             path = Path.home() / ".ssh" / name
             if path.exists() and (key := self._load(path, must=False)) is not None:
@@ -175,7 +216,7 @@ class Door:
         # A protected key that no admin owns is not worth a question.
         public = path.with_name(path.name + ".pub")
         if not must and public.exists():
-            blob = public.read_text().split()[1:2]
+            blob = public.read_text(errors="replace").split()[1:2]
             if not any(line.split()[1:2] == blob for admin in self.site.admins for line in admin.keys):
                 return None
         phrase = self.asking.password(f"Passphrase of {path}: ")
@@ -187,36 +228,74 @@ class Door:
             raise BadInput("wrong passphrase for this private key", file=path) from None
 
     def _connect(self, user: str, keys: list[paramiko.PKey]) -> Connection:
+        """Log in to the site's host.
+
+        :raises CannotConnect: also as `_NotLetIn`, when the host answers and accepts none of the keys.
+        """
         host = self.site.host
+        if not keys:
+            raise _NotLetIn("no private key here")
+        client = self._client()
+        try:
+            self._login(client, host.address, host.port, user, keys, self._socket())
+        except _NotLetIn:
+            client.close()
+            raise
+        except paramiko.BadHostKeyException as changed:
+            client.close()
+            raise CannotConnect(
+                f"{host.address} shows another host key ({_fingerprint(changed.key)}) than the one pinned for it",
+                file=self.known_hosts,
+                cure="Somebody may be in between. If the host was really reinstalled, remove its line from that file.",
+            ) from None
+        except (OSError, EOFError, paramiko.SSHException) as trouble:
+            client.close()
+            raise CannotConnect(
+                f"{host.address} port {host.port} does not answer as an SSH server: {_plain(trouble)}",
+                cure="Check host.address and host.port in site.yaml, and that the host is up.",
+            ) from None
+        return Connection(client, user, host.address)
+
+    def _client(self) -> paramiko.SSHClient:
         client = paramiko.SSHClient()
         if self.known_hosts.exists():
-            client.load_host_keys(str(self.known_hosts))
-        client.set_missing_host_key_policy(_Pin(self))
-        error: Exception | None = None
-        for key in keys or [None]:  # one key a try: paramiko gives up on the first agent key that is refused
-            if key is None:
-                break
             try:
-                client.connect(
-                    host.address, host.port, username=user, pkey=key, allow_agent=False, look_for_keys=False,
-                    timeout=CONNECT_SECONDS, banner_timeout=CONNECT_SECONDS, auth_timeout=CONNECT_SECONDS,
-                    sock=self._socket(),
-                )
-                return Connection(client, user, host.address)
-            except paramiko.AuthenticationException as refusal:
-                error = refusal
-            except paramiko.BadHostKeyException as changed:
-                raise CannotConnect(
-                    f"{host.address} shows another host key ({_fingerprint(changed.key)}) than the one pinned for this site",
-                    file=self.known_hosts,
-                    cure="Somebody may be in between. If the host was really reinstalled, remove its line from that file.",
+                client.load_host_keys(str(self.known_hosts))
+            except (OSError, ValueError, paramiko.hostkeys.InvalidHostKey) as error:
+                raise BadInput(
+                    f"the pinned host keys cannot be read: {type(error).__name__}", file=self.known_hosts,
+                    cure="Take this file from git, or remove it to compare and pin the host's key again.",
                 ) from None
-            except (OSError, EOFError, paramiko.SSHException) as trouble:
-                raise CannotConnect(
-                    f"{host.address} port {host.port} does not answer as an SSH server: {_plain(trouble)}",
-                    cure="Check host.address and host.port in site.yaml, and that the host is up.",
-                ) from None
-        raise _NotLetIn(str(error or "no private key here"))
+        client.set_missing_host_key_policy(_Pin(self))
+        return client
+
+    def _login(
+        self, client: paramiko.SSHClient, address: str, port: int, user: str, keys: list[paramiko.PKey],
+        sock: paramiko.Channel | None = None,
+    ) -> None:
+        """Try the keys on one connection: each connection that ends unauthenticated counts against us.
+
+        :raises _NotLetIn: the account accepts none of them.
+        """
+        first, *others = keys[:MAX_KEYS]
+        try:
+            client.connect(
+                address, port, username=user, pkey=first, allow_agent=False, look_for_keys=False,
+                timeout=CONNECT_SECONDS, banner_timeout=CONNECT_SECONDS, auth_timeout=CONNECT_SECONDS, sock=sock,
+            )
+            return
+        except paramiko.AuthenticationException as refusal:
+            # paramiko reports a line that dies here as a refusal too.
+            if "EOF" in str(refusal) or "timeout" in str(refusal):
+                raise paramiko.SSHException(str(refusal)) from None
+        transport = client.get_transport()
+        for key in others:
+            if transport is None or not transport.is_active():
+                break
+            with suppress(paramiko.AuthenticationException):
+                transport.auth_publickey(user, key)
+                return
+        raise _NotLetIn(f"{user} is refused")
 
     def _socket(self) -> paramiko.Channel | None:
         host = self.site.host
@@ -231,26 +310,24 @@ class Door:
         )
 
     def _open_jump(self, jump: str) -> paramiko.SSHClient:
-        account, _, place = jump.rpartition("@")
-        name, _, port = place.rpartition(":") if place.count(":") == 1 else (place, "", "")
-        client = paramiko.SSHClient()
+        account, name, port = endpoint(jump)
+        client = self._client()
         client.load_system_host_keys()
-        if self.known_hosts.exists():
-            client.load_host_keys(str(self.known_hosts))
-        client.set_missing_host_key_policy(_Pin(self))
-        trouble: Exception | None = None
-        for key in self.keys():
-            try:
-                client.connect(
-                    name, int(port or 22), username=account or None, pkey=key, allow_agent=False,
-                    look_for_keys=False, timeout=CONNECT_SECONDS,
-                )
-                return client
-            except paramiko.AuthenticationException as refusal:
-                trouble = refusal
-            except (OSError, EOFError, paramiko.SSHException) as error:
-                trouble = error
-                break
+        keys = self.keys()
+        trouble: Exception
+        try:
+            if not keys:
+                raise _NotLetIn("there is no private SSH key on this machine")
+            self._login(client, name, port or 22, account or getpass.getuser(), keys)
+            no_delay(client.get_transport())  # type: ignore[arg-type]
+            return client
+        except _NotLetIn:
+            trouble = Exception("it accepts none of the keys found here")
+        except paramiko.BadHostKeyException as changed:
+            trouble = Exception(f"it shows another host key ({_fingerprint(changed.key)}) than the one known here")
+        except (OSError, EOFError, paramiko.SSHException) as error:
+            trouble = error
+        client.close()
         raise CannotConnect(
             f"the jump host {name} does not let us through: {_plain(trouble)}",
             cure="Check host.jump in site.yaml (user@host:port) and that `ssh` to it works.",
@@ -263,8 +340,16 @@ class Door:
                 f"the host key of {hostname} ({_fingerprint(key)}) is not trusted",
                 cure="Compare the fingerprint with the one your provider shows, then use --accept-new.",
             )
-        with self.known_hosts.open("a") as file:
-            file.write(f"{hostname} {key.get_name()} {key.get_base64()}\n")
+        try:
+            old = self.known_hosts.read_text() if self.known_hosts.exists() else ""
+            new = f"{hostname} {key.get_name()} {key.get_base64()}\n"
+            with self.known_hosts.open("a") as file:
+                file.write(new if not old or old.endswith("\n") else "\n" + new)
+        except OSError as error:
+            raise CannotConnect(
+                f"the host's key cannot be remembered: {error.strerror}", file=self.known_hosts,
+                cure="Make the site's folder writable.",
+            ) from None
 
 
 class _NotLetIn(CannotConnect):

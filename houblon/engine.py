@@ -55,6 +55,7 @@ class Plan:
 
     :param diffs: unified diffs of file contents by path; never of secrets.
     :param unmanaged: roles on the host that the site no longer names.
+    :param replaced: files that were never ours and are replaced whole; a copy of each is kept.
     :param adopted: foreign paths and ports that ``--adopt`` takes over.
     """
 
@@ -63,6 +64,7 @@ class Plan:
     unmanaged: list[str] = field(default_factory=list)
     new_secrets: list[str] = field(default_factory=list)
     adopted: list[str] = field(default_factory=list)
+    replaced: list[str] = field(default_factory=list)
 
     def to_json(self) -> dict[str, Any]:
         return {
@@ -70,6 +72,7 @@ class Plan:
             "unmanaged": self.unmanaged,
             "new_secrets": self.new_secrets,
             "adopted": self.adopted,
+            "replaced": self.replaced,
         }
 
 
@@ -126,7 +129,7 @@ class Session:
         script = script_for([item for _, item in model.items()], paths)
         result = self.connection.run(script, timeout=120)
         try:
-            return parse(result.stdout.splitlines())
+            return parse(result.lines())
         except ValueError as error:
             raise CannotConnect(
                 f"the host's answer could not be understood: {error}: {result.stderr.strip()[-500:]}",
@@ -143,8 +146,9 @@ class Session:
         _prepare(state, self.batches(), run)
         adopted = contact.foreign(self.model, self.record, self.seen, self.connection) if run.changes else []
         plan = Plan(
-            run.changes, self._diffs(run), self.unmanaged, self.vault.missing(secret_specs(self.site)), adopted
+            run.changes, self._diffs(run), self.unmanaged, self.vault.missing(secret_specs(self.site)), adopted,
         )
+        plan.replaced = sorted(path for path in plan.diffs if path in self.seen.paths and path not in run.known)
         return plan, run, state
 
     def batches(self) -> list[Batch]:

@@ -15,37 +15,45 @@ import gevent
 import paramiko
 
 from houblon.connection import Connection
-from houblon.errors import Refused
+from houblon.errors import OperationFailed, Refused
 from houblon.operations.run import LEASE
 
 RENEW_SECONDS = 10
 SILENCE_SECONDS = 40
+ANSWER_SECONDS = 30
 
 
 class Lease:
     """Held from construction to `release`.
 
     :raises Refused: when another run holds it; the message says who and since when.
+    :raises OperationFailed: when the host cannot keep a lease (a full or read-only /run, say).
     """
 
     def __init__(self, connection: Connection, who: str) -> None:
         self.token = secrets.token_hex(16)
-        holder = shlex.quote(who)
+        # bash, because dash's `read` knows no timeout. Its script may stand in argv: it holds no secret.
         self._channel = connection.open_channel(
             f"""mkdir -p -m 755 /run/houblon
 exec bash -c '
-exec 9>/run/houblon/lock
+exec 9>>/run/houblon/lock || exit 74
 if ! flock -n 9; then echo "busy $(cat /run/houblon/holder 2>/dev/null)"; exit 75; fi
+set -e
 printf "%s, since %s" "$1" "$(date "+%H:%M:%S")" >/run/houblon/holder
 printf %s "$2" >{LEASE}
 echo held
-while read -r -t {SILENCE_SECONDS} _; do :; done
+while read -r -t {SILENCE_SECONDS} _; do :; done || :
 rm -f {LEASE} /run/houblon/holder
-' lease {holder} {self.token}"""
+' lease {shlex.quote(who)} {self.token}"""
         )
-        answer = _first_line(self._channel)
+        answer = self._answer()
         if answer != "held":
             self._channel.close()
+            if not answer.startswith("busy"):
+                raise OperationFailed(
+                    f"the host cannot keep houblon's lease in /run/houblon: {answer or 'no answer'}",
+                    cure="Check that /run is writable and has room, and that bash and flock are there.",
+                )
             who_else = answer.removeprefix("busy").strip() or "somebody"
             raise Refused(
                 f"another run is at work on this host ({who_else})",
@@ -73,13 +81,15 @@ rm -f {LEASE} /run/houblon/holder
             pass
         self._channel.close()
 
-
-def _first_line(channel: paramiko.Channel) -> str:
-    channel.settimeout(30)
-    data = b""
-    while not data.endswith(b"\n"):
-        chunk = channel.recv(256)
-        if not chunk:
-            break
-        data += chunk
-    return data.decode(errors="replace").strip()
+    def _answer(self) -> str:
+        """The first line of the lease's process, or what it complains about."""
+        data = b""
+        try:
+            self._channel.settimeout(ANSWER_SECONDS)
+            while not data.endswith(b"\n") and (chunk := self._channel.recv(256)):
+                data += chunk
+            if not data:
+                data = self._channel.recv_stderr(1000)
+        except (OSError, EOFError, paramiko.SSHException):
+            pass
+        return data.decode(errors="replace").strip()

@@ -150,7 +150,7 @@ def _proof(site: Site, model: Model) -> Proof | None:
     people = [item for _, item in model.items() if isinstance(item, User) and not item.system]
     if not people:
         return None
-    doors = [item.stamp for _, item in model.items() if isinstance(item, Door) and item.name == "ssh"]
+    doors = [door.stamp for door in model.of("ssh", Door)]
     keys = [f.sha256 for f in model.files().get("base", {}).values() if f.path.endswith("/authorized_keys")]
     marks = [f"{u.name} {u.home} {u.shell} {','.join(u.groups)} {u.password_hash}" for u in people]
     return Proof("every admin gets in and becomes root", tuple(u.name for u in people), digest(*marks, *keys, *doors))

@@ -131,7 +131,8 @@ def script_for(items: Iterable[Item], extra_paths: Sequence[str] = (), extra_uni
         # A FIFO or device in the way must not block the reading.
         parts.append(
             f"echo '#sums'\nfor p in {_quote(sums)}; do [ -f \"$p\" ] && [ ! -L \"$p\" ] && "
-            "printf '%s\\0' \"$p\"; done | xargs -0r sha256sum --"
+            # -z, or it would escape names that hold a backslash, as systemd's do.
+            "printf '%s\\0' \"$p\"; done | xargs -0r sha256sum -z -- | tr '\\0' '\\n'"
         )
     if links:
         parts.append(
@@ -155,7 +156,8 @@ def script_for(items: Iterable[Item], extra_paths: Sequence[str] = (), extra_uni
             f"getent shadow {name} | cut -d: -f2 | tr -d '\\n' | sha256sum"
         )
     for name, check in guards:
-        parts.append(f"echo {shlex.quote('#guard ' + name)}\n(\n{check}\n) >/dev/null 2>&1 </dev/null; echo $?")
+        title = shlex.quote(f"#guard {name}")
+        parts.append(f"printf '%s\\n' {title}\n(\n{check}\n) >/dev/null 2>&1 </dev/null; echo $?")
     for door in doors:
         live = door.live or ":"
         parts.append(

@@ -134,7 +134,8 @@ put() {{ # NUMBER PATH MODE OWNER OURS
   chown "$4" "$n"; chmod "$3" "$n"; mv -fT -- "$n" "$2"
 }}
 back() {{
-  while read -r n p; do
+  while IFS= read -r p; do
+    n=${{p%% *}}; p=${{p#* }}
     rm -f -- "$p"
     if [ -e "{STAGE}/old/$n" ] || [ -L "{STAGE}/old/$n" ]; then cp -a -- "{STAGE}/old/$n" "$p"; fi
   done <{STAGE}/list

@@ -13,6 +13,9 @@ from houblon.facts.snapshot import Seen
 from houblon.resources import Batch, UnitState, digest
 
 LEASE = "/run/houblon/lease"
+WORK = "/run/houblon/work"
+WORK_SECONDS = 300
+"""How long to wait for a command that a cut-off run left behind."""
 NOTHING = digest()
 """The hash of no inputs at all."""
 
@@ -78,11 +81,17 @@ class Run:
 
         :raises StepFailed: when its exit status is not 0.
         """
-        fence = (
-            f'[ "$(cat {LEASE} 2>/dev/null)" = {shlex.quote(self.token)} ] || '
-            "{ echo 'another run took over this host' >&2; exit 75; }\n"
-        )
-        result = self.connection.run(fence + script, stdin, timeout)
+        # A command of a run whose line was cut goes on; the next run must not write beside it. It does not hand
+        # descriptor 8 on, or a daemon it starts would hold the lock for ever.
+        fenced = f"""exec 8>>{WORK}
+flock -w {WORK_SECONDS} 8 || {{ echo 'a command of an earlier run is still at work on the host' >&2; exit 75; }}
+lease=$(cat {LEASE} 2>/dev/null)
+[ "$lease" = {shlex.quote(self.token)} ] || {{ echo 'another run took over this host' >&2; exit 75; }}
+(
+{script}
+) 8>&-
+"""
+        result = self.connection.run(fenced, stdin, timeout)
         if result.exit_status != 0:
             output = "\n".join((result.stdout + result.stderr).strip().splitlines()[-20:])
             raise StepFailed(output or f"exit status {result.exit_status}", step)
