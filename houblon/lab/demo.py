@@ -158,7 +158,7 @@ def _site_text(example: str, lab: dict[str, str], public: str) -> str:
     yaml = YAML()
     yaml.indent(mapping=2, sequence=4, offset=2)
     yaml.width = 4096
-    data = yaml.load(re.sub(r"\s*# (replace|Replace).*", "", example))
+    data = yaml.load(re.sub(r"\s*# replace.*| Replace what is marked.*", "", example))
     data["domain"] = lab["domain"]
     for number, admin in enumerate(data["admins"]):
         admin["email"] = f"{admin['name']}@{lab['domain']}"
