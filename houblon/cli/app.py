@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import traceback
 from collections.abc import Sequence
 from typing import Annotated, Any
@@ -12,10 +11,12 @@ import typer
 from houblon import __version__
 from houblon.cli import admin, lab, secret
 from houblon.cli.ask import at_the_terminal, yes_or_no
-from houblon.cli.common import find_site
+from houblon.cli.common import find_site, open_site
 from houblon.cli.init import init
 from houblon.cli.out import out
 from houblon.cli.progress import Progress
+from houblon.cli.status import status
+from houblon.cli.verify import verify
 from houblon.errors import Exit, HoublonError, Refused
 
 app = typer.Typer(
@@ -26,6 +27,8 @@ app.add_typer(lab.app, name="lab")
 app.add_typer(secret.app, name="secret")
 app.add_typer(admin.app, name="admin")
 app.command()(init)
+app.command()(verify)
+app.command()(status)
 
 Site = Annotated[
     str | None,
@@ -55,25 +58,12 @@ def options(
         raise typer.Exit
 
 
-def _open(name: str | None) -> tuple[Any, Any]:
-    from houblon.site import load
-    from houblon.vault import Vault
-
-    site = load(find_site(name))
-    own = site.folder / ".local" / "id_ed25519"
-    if own.exists():
-        os.environ.setdefault("HOUBLON_IDENTITY", str(own))
-    vault = out.watch(Vault(site.folder))
-    vault.check()
-    return site, vault
-
-
 @app.command()
 def check(site: Site = None) -> None:
     """Check a site folder without connecting anywhere."""
     from houblon.model import secret_specs
 
-    loaded, vault = _open(site)
+    loaded, vault = open_site(site)
     missing = vault.missing(secret_specs(loaded))
     for note in loaded.notes:
         out.note(note)
@@ -91,7 +81,7 @@ def plan(
     """Say what apply would change. Exit status 0: nothing, 10: changes."""
     from houblon import engine
 
-    loaded, vault = _open(site)
+    loaded, vault = open_site(site)
     options = engine.Options(only=_role(loaded, only), allow_older=allow_older)
     result = engine.plan(loaded, vault, at_the_terminal(accept_new=accept_new), options)
     if json:
@@ -116,7 +106,7 @@ def apply(
     from houblon import engine
     from houblon.model import secret_specs
 
-    loaded, vault = _open(site)
+    loaded, vault = open_site(site)
     options = engine.Options(_role(loaded, only), adopt, allow_older)
     for name in vault.ensure(secret_specs(loaded)):
         out.note(f"made secret {name} in the vault")
@@ -134,6 +124,10 @@ def apply(
         out.say(f"Next: houblon verify {loaded.folder.name}")
 
 
+app.command()(verify)
+app.command()(status)
+
+
 @app.command()
 def remove(
     service: Annotated[str, typer.Argument(help="The service to take off the host.")],
@@ -143,7 +137,7 @@ def remove(
     """Stop and remove a service that the site file no longer names; its data is kept."""
     from houblon import engine
 
-    loaded, vault = _open(site)
+    loaded, vault = open_site(site)
     if purge and not yes and typer.prompt(f"This deletes all data of {service}. Type its name") != service:
         raise Refused("that is not the service's name; nothing was changed")
     with Progress(hidden=json or out.verbosity < 0) as progress:
@@ -163,7 +157,7 @@ def history(site: Site = None, json: Json = False) -> None:
     """Who applied what to the host, when, with which result."""
     from houblon import engine
 
-    loaded, vault = _open(site)
+    loaded, vault = open_site(site)
     lines = engine.history(loaded, vault, at_the_terminal())
     if json:
         out.json(lines)

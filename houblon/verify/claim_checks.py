@@ -433,6 +433,12 @@ PROVIDED: tuple[type[Claim], ...] = (c.HostName, c.Jail)
 """Kinds that are booked to their provider: it alone can break them, and it alone mends them."""
 
 
+def keeper(x: Context) -> str:
+    """The role that answers for what is nobody else's: base, where it is placed."""
+    names = [role.name for role in x.site.roles]
+    return "base" if "base" in names else names[0] if names else "host"
+
+
 def from_claims(x: Context) -> Iterator[Check]:
     """All checks that the claims of the placed roles call for."""
     for kind, together in TOGETHER.items():
@@ -441,7 +447,7 @@ def from_claims(x: Context) -> Iterator[Check]:
     providers = x.providers()
     for kind, generate in GENERATORS.items():
         for claim in x.claims(kind):
-            owner = next(iter(providers.get(kind, ())), claim.role) if kind in PROVIDED else claim.role
+            owner = next(iter(providers.get(kind, ())), keeper(x)) if kind in PROVIDED else claim.role
             for check in generate(claim):
                 yield replace(check, role=owner)
 

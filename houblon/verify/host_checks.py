@@ -9,7 +9,7 @@ from houblon import claims as c
 from houblon.claims import Text, tr
 from houblon.errors import HoublonError
 from houblon.verify import Broken, LeftOut, not_measurable
-from houblon.verify.claim_checks import Check
+from houblon.verify.claim_checks import Check, keeper
 from houblon.verify.context import Context
 from houblon.verify.probe import drift
 
@@ -36,9 +36,8 @@ print "end\n"' """
 def from_host(x: Context) -> Iterator[Check]:
     """Checks that no single claim stands for; each is booked to the role that would mend it."""
     names = [role.name for role in x.site.roles]
-    keeper = "base" if "base" in names else names[0] if names else "host"
-    yield Check(keeper, "record", "", _record)
-    yield Check(keeper, "failed units", "", _failed)
+    yield Check(keeper(x), "record", "", _record)
+    yield Check(keeper(x), "failed units", "", _failed)
     recorded = {file.role for file in x.recorded}
     for name in names:
         if name in recorded:
@@ -47,7 +46,7 @@ def from_host(x: Context) -> Iterator[Check]:
             yield Check(name, "secret files", "", partial(_secret_files, role=name))
     for name in dict.fromkeys(claim.role for claim in x.claims(c.Secret)):
         yield Check(name, "no secret leaks", "", partial(_leaks, role=name))
-    opener = next(iter(x.providers().get(c.Port, ())), keeper)
+    opener = next(iter(x.providers().get(c.Port, ())), keeper(x))
     for family in ("IPv4", "IPv6"):
         yield Check(opener, "nothing else is open", family, partial(_scan, family=family))
 
