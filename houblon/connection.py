@@ -76,6 +76,11 @@ class Connection:
     def close(self) -> None:
         if self._heartbeat is not None:
             self._heartbeat.kill(block=False)
+        # paramiko's reader would notice the end at its next look, a tenth of a second later.
+        transport = self.client.get_transport()
+        if transport is not None and isinstance(transport.sock, socket.socket):
+            with suppress(OSError):
+                transport.sock.shutdown(socket.SHUT_RDWR)
         self.client.close()
 
     @property

@@ -121,7 +121,7 @@ class Session:
             self.site = sites.load(self.site.folder, self.record.claims_of(set(self.unmanaged)))
             self.unmanaged = sorted(set(self.record.roles) - {role.name for role in self.site.roles})
         before = script_for([i for _, i in self.model.items()])
-        self.model = build(self.site, self.vault, self.record)
+        self.model = build(self.site, self.vault, self.record, self.model)
         if script_for([i for _, i in self.model.items()]) != before:
             self.seen = self._see(self.model, ())
 

@@ -40,10 +40,12 @@ class Model:
     """The desired state of one host.
 
     :param batches: in the order they are applied.
+    :param recorded: the same by role, before what is to be removed was added.
     """
 
     site: Site
     batches: list[Batch] = field(default_factory=list)
+    recorded: dict[str, list[Batch]] = field(default_factory=dict)
 
     def items(self) -> Iterator[tuple[str, Item]]:
         """Every item with the role that asks for it."""
@@ -82,17 +84,22 @@ def secret_specs(site: Site) -> list[SecretSpec]:
     ]
 
 
-def build(site: Site, vault: Vault, record: Record | None = None) -> Model:
+def build(site: Site, vault: Vault, record: Record | None = None, earlier: Model | None = None) -> Model:
     """Run every role's stages with a recording kit and put the batches in order.
 
     :param record: what an earlier apply left on the host; files, links, units and accounts in it that a
         managed role no longer asks for become part of the model as things to remove.
+    :param earlier: a model to take over what the roles ask for from, if it is of the very same site.
     """
     model = Model(site)
     names = sorted({name for claim in site.claims(Package) for name in claim.names})
     if names:
         model.batches.append(Batch("base", "install", (Packages(tuple(names)),)))
-    recorded = {role.name: _run(site, role, vault) for role in site.roles}
+    if earlier is not None and earlier.site is site:
+        recorded = earlier.recorded
+    else:
+        recorded = {role.name: _run(site, role, vault) for role in site.roles}
+    model.recorded = recorded
     first = [r for r in site.roles if r.first]
     later = [r for r in site.roles if not r.first]
     for role in first:

@@ -1,4 +1,7 @@
-"""`houblon lab`: throwaway hosts to try a site on."""
+"""`houblon lab`: throwaway hosts to try a site on.
+
+The lab is imported by the commands: every other command of houblon would load it too.
+"""
 
 from __future__ import annotations
 
@@ -11,9 +14,6 @@ from rich.console import Console
 from rich.table import Table
 
 from houblon.errors import BadInput
-from houblon.lab import Lab
-from houblon.lab.state import check_name
-from houblon.lab.teardown import collect_garbage, purge_cache, take_down
 
 app = typer.Typer(no_args_is_help=True, help="Throwaway Debian hosts with real DNS and a real ACME CA.")
 console = Console(stderr=True)
@@ -31,6 +31,8 @@ def up(
     ] = "",
 ) -> None:
     """Bring a lab up; what it prints is all that is needed to use it."""
+    from houblon.lab import Lab
+
     if address:
         lab = Lab.adopt(name, address)
         typer.echo(f"{lab.name}: {lab.hosts[0].address}")
@@ -50,6 +52,8 @@ def up(
 @app.command("list")
 def list_() -> None:
     """List the labs that are up."""
+    from houblon.lab import Lab
+
     table = Table("lab", "host", "IPv4", "IPv6", "release", "state", box=None)
     for lab in Lab.list():
         for host in lab.hosts:
@@ -71,6 +75,9 @@ def ssh(
     command: Annotated[list[str] | None, typer.Argument(help="A command instead of a shell.")] = None,
 ) -> None:
     """Log in to a lab host as root, or run a command there; the exit code is the command's."""
+    from houblon.lab import Lab
+    from houblon.lab.teardown import collect_garbage
+
     collect_garbage()
     lab = Lab.open(name)
     known = {each.name: each for each in lab.hosts}
@@ -90,6 +97,10 @@ def down(
     ] = False,
 ) -> None:
     """Remove a lab and everything it made on this machine."""
+    from houblon.lab import Lab
+    from houblon.lab.state import check_name
+    from houblon.lab.teardown import collect_garbage, purge_cache, take_down
+
     if bool(name) == all_ and not purge:
         raise BadInput("nothing says which lab to remove", cure="Give one name, or --all.")
     for each in [lab.name for lab in Lab.list()] if all_ else [check_name(name)] if name else []:
