@@ -5,10 +5,15 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from houblon.errors import BadInput
 from houblon.site import FILE
 from houblon.translate import suggestion
+
+if TYPE_CHECKING:
+    from houblon.site import Site
+    from houblon.vault import Vault
 
 VARIABLE = "HOUBLON_SITE"
 
@@ -40,6 +45,31 @@ def find_site(given: str | None) -> Path:
         "there are several sites here: " + ", ".join(site.name for site in sites),
         cure=f"Say which: `houblon plan {sites[0].name}`.",
     )
+
+
+def open_site(given: str | None) -> tuple[Site, Vault]:
+    """The site that is meant, judged, with its vault, checked; secrets are masked from here on.
+
+    :raises BadInput: naming file, line, key and cure of the first mistake in either.
+    """
+    from houblon.cli.out import out
+    from houblon.site import load
+    from houblon.vault import Vault
+
+    site = load(find_site(given))
+    use_own_key(site.folder)
+    vault = out.watch(Vault(site.folder))
+    vault.check([admin.name for admin in site.admins])
+    for notice in dict.fromkeys(vault.notices):
+        out.note(notice)
+    return site, vault
+
+
+def use_own_key(folder: Path) -> None:
+    """Sites that houblon made for itself (demo, lab) carry their key in `.local/`, which git ignores."""
+    own = folder / ".local" / "id_ed25519"
+    if own.exists():
+        os.environ.setdefault("HOUBLON_IDENTITY", str(own))
 
 
 def data_home() -> Path:

@@ -79,6 +79,9 @@ class Out:
             return
         subjects: Iterable[str] = [change.subject] if change.kind == "file" else change.detail.split(", ")
         for subject in subjects:
+            if subject in plan.replaced and self.verbosity < 1:
+                self.say("      replaces Debian's file whole; `houblon -v plan` shows the diff", "dim")
+                continue
             for line in plan.diffs.get(subject, "").splitlines():
                 style = {"+": "green", "-": "red", "@": "cyan"}.get(line[:1], "dim")
                 self.say(f"      {line}", style)

@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from houblon.cli.common import find_site
+from houblon.cli.common import find_site, use_own_key
 from houblon.errors import BadInput, Refused
 from houblon.vault import Vault, changes
 from houblon.vault.identity import ask_on_terminal
@@ -32,7 +32,9 @@ _MAX_INPUT = 64 * 1024
 
 def open_vault(site: str | None) -> Vault:
     """The vault of the site that the option names."""
-    return Vault(find_site(site))
+    folder = find_site(site)
+    use_own_key(folder)
+    return Vault(folder)
 
 
 def notify(vault: Vault) -> None:

@@ -10,6 +10,7 @@ from rich.table import Table
 from rich.text import Text
 
 from houblon.cli.ask import at_the_terminal
+from houblon.cli.common import open_site
 from houblon.cli.out import out
 
 if TYPE_CHECKING:
@@ -26,11 +27,10 @@ def status(
     json: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
 ) -> None:
     """Show the host at a glance. Exit status 0: nothing is broken, 6: something is."""
-    from houblon.cli.app import _open
     from houblon.connect import Door as WayIn
     from houblon.status import status as look
 
-    loaded, vault = _open(site)
+    loaded, vault = open_site(site)
     way_in = WayIn(loaded, vault, at_the_terminal())
     try:
         with way_in.open() as connection:

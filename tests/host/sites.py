@@ -48,7 +48,8 @@ class Applied:
             check=False,
         )
         if check and done.returncode != 0:
-            raise AssertionError(f"houblon {command} ended with {done.returncode}\n{done.stdout}\n{done.stderr}")
+            tail = "\n".join(done.stdout.splitlines()[-15:])
+            raise AssertionError(f"houblon {command} ended with {done.returncode}\n{tail}\n{done.stderr}")
         return done
 
     def plan(self) -> dict[str, Any]:

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import shutil
+import subprocess
+import sys
+
 import pytest
 
-from tests.host.sites import Applied
+from tests.host.sites import Applied, environment
 
 pytestmark = pytest.mark.host
 
@@ -82,6 +86,8 @@ def test_a_role_of_the_site_gets_everything_and_leaves_cleanly(applied: Applied)
     (role / "checks.py").write_text(CHECKS)
     (role / "README.md").write_text("# toy\n")
     name = f"toy.{applied.lab.domain}"
+    site_file = applied.site_folder / "site.yaml"
+    original = site_file.read_text()
     try:
         applied.edit("  portal:\n", "  portal:\n  toy:\n    greeting: salut\n")
         applied.cli("apply", "--yes")
@@ -113,19 +119,11 @@ def test_a_role_of_the_site_gets_everything_and_leaves_cleanly(applied: Applied)
         assert applied.sh(f"ls /etc/nginx/houblon/vhosts/{name}.conf 2>&1 || echo gone").strip().endswith("gone")
         assert applied.plan() == {"changes": [], "unmanaged": [], "new_secrets": [], "adopted": []}
     finally:
-        (role / "__init__.py").unlink()
-        (role / "checks.py").unlink()
-        (role / "README.md").unlink()
-        role.rmdir()
-        role.parent.rmdir()
+        shutil.rmtree(role.parent)
+        site_file.write_text(original)
 
 
 def _remove(site: Applied, service: str) -> str:
-    import subprocess
-    import sys
-
-    from tests.host.sites import environment
-
     done = subprocess.run(
         [sys.executable, "-m", "houblon", "remove", service, str(site.site_folder), "--yes"],
         capture_output=True, text=True, stdin=subprocess.DEVNULL, env=environment(), check=False,
