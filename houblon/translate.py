@@ -95,7 +95,8 @@ def _roots(details: list[ErrorDetails], model: type[BaseModel]) -> Iterator[Erro
         if detail["type"] == "extra_forbidden":
             *above, word = detail["loc"]
             owner = _model_at(model, tuple(above))
-            seen.add((*above, nearest(str(word), owner.model_fields if owner else ())))
+            if near := nearest(str(word), owner.model_fields if owner else ()):
+                seen.add((*above, near))
     locations = [detail["loc"] for detail in details]
     for detail in details:
         loc = detail["loc"]

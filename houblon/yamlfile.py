@@ -200,7 +200,7 @@ def _mapping(start: Any, events: Iterator[Any], document: Document, trail: Trail
         key = event.value
         line = event.start_mark.line + 1
         here = (*trail, key)
-        if _CONTROL.search(key) or "\n" in key or PRIVATE_KEY.search(key):
+        if not key or _CONTROL.search(key) or "\n" in key or PRIVATE_KEY.search(key):
             raise _at(document, event, trail, "a key must be a plain word", "Write `key: value`.")
         if key in values:
             raise BadInput(

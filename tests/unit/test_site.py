@@ -170,6 +170,7 @@ def test_settings_are_frozen(tmp_path: Path) -> None:
         pytest.param("just text\n", 1, None, "not a list of keys", id="text"),
         pytest.param(" \n\n", 1, None, "empty", id="empty"),
         pytest.param("# nothing\n", 1, None, "says nothing", id="only comments"),
+        pytest.param(GOOD + ": 1\n", 13, None, "a key must be", id="empty key"),
         pytest.param(GOOD + "---\na: 1\n", 13, None, "second YAML document", id="two documents"),
         pytest.param(GOOD + "\x1b[31m: 1\n", 13, None, "control characters", id="escape sequence"),
         pytest.param(changed("Famille Exemple", '"a\\u2028b\\e"'), 2, "name", "control", id="escaped control"),

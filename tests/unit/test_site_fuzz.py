@@ -7,6 +7,7 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from toysite import SITE
@@ -55,6 +56,13 @@ def test_yaml_like_text(content: str) -> None:
 @settings(max_examples=150, deadline=None)
 def test_trees(tree: dict[str, Any]) -> None:
     never_crashes(json.dumps({"version": 1, **tree}).encode())
+
+
+@pytest.mark.parametrize("mark", [b":", b": ", b"- ", b"\n", b"#", b"'", b"[", b"? "])
+def test_a_mark_at_each_line_of_a_good_file(mark: bytes) -> None:
+    starts = [0, *(at + 1 for at, byte in enumerate(GOOD) if byte in b"\n:")]
+    for start in starts:
+        never_crashes(GOOD[:start] + mark + GOOD[start:])
 
 
 @given(st.data())
