@@ -87,11 +87,12 @@ class Firewall(Role[FirewallConfig]):
         yield NoBackup(tr(en="houblon writes the rules again.", fr="houblon réécrit les règles."))
 
     def activate(self, kit: Kit) -> None:
+        units = (f"etc/systemd/system/{UNIT}", "etc/systemd/system/nftables.service.d/houblon.conf")
         kit.door(
             "firewall",
             {
                 RULES: kit.render("etc/houblon/firewall.nft", ports=self.ports),
-                f"/etc/systemd/system/{UNIT}": kit.render(f"etc/systemd/system/{UNIT}", rules=RULES),
+                **{f"/{path}": kit.render(path, rules=RULES) for path in units},
             },
             validate=f"nft -c -f {RULES}",
             activate=ACTIVATE,
