@@ -39,9 +39,11 @@ def run(compute: Compute = build) -> None:
         raise BadInput("this inventory is not a site's", cure="Use the inventory.py of a site folder.")
     site = load(Path(folder))
     vault, connection = Vault(site.folder), host.connector.connection
-    record = Record.read(parse(connection.run(script_for(())).stdout.splitlines()).record)
+    # Where a lease would lie, and the lock that keeps two commands apart does.
+    connection.run("mkdir -p -m 755 /run/houblon")
+    record = Record.read(parse(connection.run(script_for(())).lines()).record)
     model = compute(site, vault, record)
-    seen = parse(connection.run(script_for([item for _, item in model.items()])).stdout.splitlines())
+    seen = parse(connection.run(script_for([item for _, item in model.items()])).lines())
     known = record.paths() if record else frozenset()
     way_in = WayIn(site, vault, at_the_terminal())
     ours = Run(connection, way_in, seen=seen, units=model.units(), known=known)
