@@ -36,7 +36,7 @@ def claim_from_json(data: Mapping[str, Any]) -> tuple[Claim | None, str]:
     kind = _KINDS.get(name) if isinstance(name, str) else None
     if kind is None:
         return None, f"a recorded claim of the kind {name!r} is unknown to this houblon"
-    hints = _hints(kind)
+    hints = _hints(kind)  # type: ignore[arg-type]  # mypy takes a dataclass type for unhashable
     values: dict[str, Any] = {}
     for key, value in data.items():
         if key == _NAME:
