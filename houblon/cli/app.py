@@ -45,17 +45,22 @@ AllowOlder = Annotated[
 Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask before changing the host.")]
 
 
+def _version(asked: bool) -> None:
+    if asked:
+        typer.echo(f"houblon {__version__}")
+        raise typer.Exit
+
+
 @app.callback()
 def options(
     verbose: Annotated[int, typer.Option("--verbose", "-v", count=True, help="More detail; twice: tracebacks.")] = 0,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Only errors.")] = False,
-    version: Annotated[bool, typer.Option("--version", help="Print the version and stop.")] = False,
+    version: Annotated[
+        bool, typer.Option("--version", is_eager=True, callback=_version, help="Print the version and stop.")
+    ] = False,
 ) -> None:
     """Options of all commands stand before the command's name."""
     out.verbosity = -1 if quiet else verbose
-    if version:
-        typer.echo(f"houblon {__version__}")
-        raise typer.Exit
 
 
 @app.command()
