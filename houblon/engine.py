@@ -299,8 +299,8 @@ def _session(site: Site, vault: Vault, asking: Asking, options: Options) -> Iter
 
 
 def _state(connection: Connection, address: str) -> State:
-    inventory = Inventory(([(f"@houblon/{address}", {"houblon_connection": connection})], {}))
-    state = State(inventory, Config(), check_for_changes=True)
+    inventory = Inventory(([(f"@houblon/{address}", {"houblon_connection": connection})], {}))  # type: ignore[no-untyped-call]
+    state = State(inventory, Config(), check_for_changes=True)  # type: ignore[no-untyped-call]
     connect_all(state)
     return state
 

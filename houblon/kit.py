@@ -185,13 +185,16 @@ class Kit:
 
     def ensure(
         self, name: str, *, check: str, run: str, stdin: str | bytes | Secret = b"", soft: bool = False,
-        timeout_seconds: int = 300,
+        timeout_seconds: int = 300, reads: Iterable[str] = (),
     ) -> None:
-        """Run a command when its read-only check fails. ``name`` is what the plan shows."""
+        """Run a command when its read-only check fails. ``name`` is what the plan shows.
+
+        :param reads: files of this role that the check looks at without naming them.
+        """
         data = stdin if isinstance(stdin, bytes) else (
             stdin.encode() if isinstance(stdin, str) else stdin.reveal_bytes()
         )
-        self._add([Ensure(name, check, run, data, soft, timeout_seconds)])
+        self._add([Ensure(name, check, run, data, soft, timeout_seconds, tuple(reads))])
 
     def door(
         self, name: str, files: dict[str, str], *, mode: int = 0o644, activate: str, validate: str = "",

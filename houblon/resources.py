@@ -112,6 +112,7 @@ class Ensure:
     :param run: shell that brings about what ``check`` looks for.
     :param stdin: given to ``run``; the only way for a secret to reach a command.
     :param soft: a failure is reported at the end and makes the run fail, but does not stop it.
+    :param reads: files the check looks at: when the plan changes one, the check's present answer says nothing.
     """
 
     name: str
@@ -120,6 +121,7 @@ class Ensure:
     stdin: bytes = field(default=b"", repr=False)
     soft: bool = False
     timeout_seconds: int = 300
+    reads: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import base64
 import json
 import shlex
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -219,7 +219,7 @@ def _section(seen: Seen, section: str, argument: str, lines: list[str]) -> None:
             for line in lines:
                 seen.sums[line[66:]] = line[:64]
         case "links":
-            seen.links.update(line.split("\t", 1) for line in lines)  # type: ignore[arg-type]
+            seen.links.update(_pairs(lines))
         case "packages":
             seen.packages |= {line.split("\t")[0] for line in lines if line.endswith("\tinstalled")}
         case "units":
@@ -240,7 +240,7 @@ def _section(seen: Seen, section: str, argument: str, lines: list[str]) -> None:
                 fields[5], fields[6], frozenset(lines[1].split()), lines[2].split()[0], fields[4]
             )
         case "stamps":
-            seen.stamps.update(line.split("\t", 1) for line in lines if "\t" in line)  # type: ignore[arg-type]
+            seen.stamps.update(_pairs(lines))
         case "guard":
             seen.guards[argument] = bool(lines) and lines[-1] == "0"
         case "live":
@@ -253,6 +253,13 @@ def _section(seen: Seen, section: str, argument: str, lines: list[str]) -> None:
             seen.facts = dict(line.split("=", 1) for line in lines if "=" in line)
             seen.policy_left = "policy" in seen.facts
             seen.dpkg_broken = "dpkg" in seen.facts
+
+
+def _pairs(lines: Iterable[str]) -> Iterator[tuple[str, str]]:
+    for line in lines:
+        name, tab, value = line.partition("\t")
+        if tab:
+            yield name, value
 
 
 class HostState(FactBase[Seen]):

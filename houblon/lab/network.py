@@ -17,7 +17,12 @@ from houblon.lab.state import LabState, labs_dir
 
 Network = IPv4Network | IPv6Network
 POOLS = ("10.64.0.0/10", "172.16.0.0/12", "192.168.0.0/16")
-FORWARD = Path("/proc/sys/net/ipv4/ip_forward")
+SETTINGS = {
+    Path("/proc/sys/net/ipv4/ip_forward"): 1,
+    # Every systemd in a container takes a dozen; the kernel's default of 128 starves the tenth host.
+    Path("/proc/sys/fs/inotify/max_user_instances"): 2048,
+}
+"""Kernel settings of the machine that a lab needs at least; put back when the last lab goes."""
 
 
 def used_networks() -> list[Network]:
@@ -77,9 +82,10 @@ def create(state: LabState) -> None:
     # Without ports the bridge has no carrier, and duplicate detection would never end.
     _ip("addr", "add", f"{gateway6}/64", "dev", state.bridge, "nodad", check=True)
     _ip("link", "set", state.bridge, "up", check=True)
-    if FORWARD.read_text().strip() == "0":
-        (labs_dir() / ".ip_forward").write_text("0")
-        FORWARD.write_text("1")
+    for setting, least in SETTINGS.items():
+        if (now := int(setting.read_text())) < least:
+            (labs_dir() / f".{setting.name}").write_text(str(now))
+            setting.write_text(str(least))
     # nft refuses "}" on the line of a rule.
     ruleset = f"""table ip {state.table} {{
   chain post {{
@@ -100,10 +106,11 @@ def remove(state: LabState, last: bool) -> None:
     subprocess.run(["nft", "delete", "table", "ip", state.table], capture_output=True, check=False)
     _nft("".join(forward_rules_removal(json.loads(_nft_json("ruleset")), state)))
     _ip("link", "del", state.bridge)
-    saved = labs_dir() / ".ip_forward"
-    if last and saved.exists():
-        FORWARD.write_text(saved.read_text())
-        saved.unlink()
+    for setting in SETTINGS if last else ():
+        saved = labs_dir() / f".{setting.name}"
+        if saved.exists():
+            setting.write_text(saved.read_text())
+            saved.unlink()
 
 
 def forward_rules(listing: dict[str, Any], state: LabState) -> list[str]:

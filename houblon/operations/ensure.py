@@ -10,12 +10,18 @@ from houblon.resources import Batch, Ensure
 
 
 def diff(batch: Batch, seen: Seen, run: Run) -> list[Change]:
-    """The steps of a batch whose check fails."""
-    return [
-        Change(batch.role, batch.stage, "step", item.name, "run")
-        for item in batch.items
-        if isinstance(item, Ensure) and not seen.guards.get(item.name, False)
-    ]
+    """The steps of a batch whose check fails, or may fail once this run has changed what it looks at."""
+    changes = []
+    touched = run.touched[batch.role]
+    for item in batch.items:
+        assert isinstance(item, Ensure)
+        if not seen.guards.get(item.name, False):
+            changes.append(Change(batch.role, batch.stage, "step", item.name, "run"))
+        elif not run.executing and any(path in item.reads or path in item.check for path in touched):
+            changes.append(
+                Change(batch.role, batch.stage, "step", item.name, "check", "again, and run if it asks for it")
+            )
+    return changes
 
 
 def perform(batch: Batch, changes: Sequence[Change], run: Run) -> None:

@@ -106,6 +106,7 @@ class Tls(Role[TlsConfig]):
                     f"self-signed certificate for {link}",
                     check=f"{SCRIPT} {wanted}-ok {link}",
                     run=f"{SCRIPT} {wanted} {link}",
+                    reads=[TABLE],
                 )
 
     def configure(self, kit: Kit) -> None:
@@ -132,11 +133,13 @@ class Tls(Role[TlsConfig]):
                 check=f"{SCRIPT} issued-ok {lineage.name}",
                 run=f"{SCRIPT} issue {lineage.name}",
                 soft=True,
+                reads=[TABLE],
             )
         kit.ensure(
             "certificates that nothing needs any more are not renewed",
             check=f"[ ! -e {SCRIPT} ] || {SCRIPT} unneeded-ok",
             run=f"{SCRIPT} unneeded",
+            reads=[TABLE],
         )
         kit.unit("certbot.timer")
 

@@ -26,7 +26,7 @@ cd /; {
   nft -s list table inet houblon
   getent passwd; getent group; getent shadow | cut -d: -f1,2,8 | sha256sum
   cat /var/lib/houblon/state.json; ls -la --time-style=full-iso /var/lib/houblon /var/lib/houblon/stamps
-} 2>&1
+} 2>&1 || :
 """
 
 

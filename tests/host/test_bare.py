@@ -60,7 +60,7 @@ Description=Toy
 [Service]
 User=toy
 WorkingDirectory=/srv/toy
-ExecStart=python3 -m http.server --bind 127.0.0.1 7777
+ExecStart=sh -c 'python3 -m http.server --bind :: 7070 & exec python3 -m http.server --bind 127.0.0.1 7777'
 [Install]
 WantedBy=multi-user.target
 """)
@@ -94,9 +94,8 @@ def test_a_role_of_the_site_gets_everything_and_leaves_cleanly(applied: Applied)
         assert applied.plan()["changes"] == []
         assert "tcp dport 7070 accept" in applied.sh("nft list table inet houblon")
         assert name in applied.sh("cat /srv/houblon/portal/fr/index.html")
-        assert "O = " not in applied.sh(
-            f"openssl x509 -noout -issuer -in /etc/houblon/tls/{name}/fullchain.pem"
-        ) or "Pebble" in applied.sh(f"openssl x509 -noout -issuer -in /etc/houblon/tls/{name}/fullchain.pem")
+        issuer = applied.sh(f"openssl x509 -noout -issuer -in /etc/houblon/tls/{name}/fullchain.pem")
+        assert "Pebble" in issuer
         assert "salut" in _https(applied, name)
         verified = applied.cli("verify", "--only", "toy", check=False)
         assert verified.returncode == 0, verified.stdout + verified.stderr
@@ -117,7 +116,7 @@ def test_a_role_of_the_site_gets_everything_and_leaves_cleanly(applied: Applied)
         assert applied.sh("systemctl cat toy.service 2>&1 || echo none", check=False).strip().endswith("none")
         assert "7070" not in applied.sh("nft list table inet houblon")
         assert applied.sh(f"ls /etc/nginx/houblon/vhosts/{name}.conf 2>&1 || echo gone").strip().endswith("gone")
-        assert applied.plan() == {"changes": [], "unmanaged": [], "new_secrets": [], "adopted": []}
+        assert not any(applied.plan().values()), "nothing left to do, nothing left over"
     finally:
         shutil.rmtree(role.parent)
         site_file.write_text(original)
@@ -140,7 +139,7 @@ def _https(site: Applied, name: str) -> str:
 
 
 def test_a_host_that_is_not_bare_is_refused_then_adopted(bare: Applied) -> None:
-    bare.sh("apt-get -qq update; DEBIAN_FRONTEND=noninteractive apt-get -qq -y install --no-install-recommends nginx-light")
+    bare.sh("apt-get -qq update; apt-get -qq -y install --no-install-recommends nginx-light")
     bare.sh("echo '# mine' >>/etc/nginx/nginx.conf; echo 'server { listen 8088; }' >/etc/nginx/conf.d/mine.conf")
     original = bare.sh("cat /etc/nginx/nginx.conf")
     before = bare.state()
