@@ -144,7 +144,7 @@ def status(site: Site, runner: Runner) -> Status:
     :raises OperationFailed: when the host's answer is not whole.
     """
     units = [claim.name for claim in site.claims(Unit)]
-    frames = probe.ask(runner, {**QUESTIONS, "units": probe.units_question(units)}, timeout=60)
+    frames = probe.ask(runner, {**QUESTIONS, "units": probe.units_question(units)}, ("updates",), timeout=60)
     paths = [file.path for file in probe.recorded_files(_record(frames["record"])[0])]
     if paths:
         frames |= probe.ask(runner, {"files": probe.files_question(paths)}, timeout=60)

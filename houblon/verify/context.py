@@ -57,7 +57,7 @@ class Context:
 
     def look(self) -> None:
         """Take the snapshot: two round trips."""
-        self.frames = ask.ask(self.runner, self.questions())
+        self.frames = ask.ask(self.runner, self.questions(), ("exposure",))
         more = {"files": ask.files_question(file.path for file in self.recorded)}
         self.frames |= ask.ask(self.runner, more)
 

@@ -38,15 +38,16 @@ class Frame:
 
 
 def ask(
-    runner: Runner, questions: Mapping[str, str], stdin: bytes = b"", timeout: float = 120
+    runner: Runner, questions: Mapping[str, str], slow: Iterable[str] = (), timeout: float = 120
 ) -> dict[str, Frame]:
-    """Run all questions in one round trip; ``stdin`` is read by the first one that reads it.
+    """Run all questions in one round trip.
 
     :param questions: shell by name; each runs in a subshell.
+    :param slow: names of questions that are worth a process beside the others.
     :raises OperationFailed: when the answer is not whole, so that a missing answer is never an empty one.
     """
     nonce = secrets.token_hex(8)
-    answer = runner.run(script_for(questions, nonce), stdin, timeout)
+    answer = runner.run(script_for(questions, nonce, slow), timeout=timeout)
     frames = parse_frames(answer.stdout, nonce)
     missing = [name for name in questions if name not in frames]
     if missing:
@@ -57,13 +58,17 @@ def ask(
     return frames
 
 
-def script_for(questions: Mapping[str, str], nonce: str) -> str:
+def script_for(questions: Mapping[str, str], nonce: str, slow: Iterable[str] = ()) -> str:
     """The script that answers all questions; ``nonce`` keeps output from being taken for a frame's edge."""
-    parts = [
-        f"printf '%s\\n' '#{nonce} begin {name}'\n( {{\n{shell}\n}} ) 2>&1\nprintf '\\n#{nonce} end %s\\n' \"$?\"\n"
+    parts = {
+        name: f"printf '%s\\n' '#{nonce} begin {name}'\n( {{\n{shell}\n}} ) 2>&1 </dev/null\n"
+        f"printf '\\n#{nonce} end %s\\n' \"$?\"\n"
         for name, shell in questions.items()
-    ]
-    return "".join(parts)
+    }
+    beside = "".join(parts.pop(name) for name in dict.fromkeys(slow) if name in parts)
+    rest = "".join(parts.values())
+    # The slow ones write into the pipe while the others run, and are read when these are done.
+    return f"{{\n{beside}}} | {{\n{rest}cat\n}}\n" if beside else rest
 
 
 def parse_frames(text: str, nonce: str) -> dict[str, Frame]:
