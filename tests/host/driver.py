@@ -45,8 +45,8 @@ def main() -> None:
             elif "run" in request:
                 result = connection.run(request["run"], timeout=request.get("timeout"))
                 answer = {"status": result.exit_status, "out": result.stdout, "err": result.stderr}
-            elif "shell" in request:
-                answer = {"out": run.shell(request["shell"]).stdout}
+            elif "change" in request:
+                answer = {"out": run.shell(request["change"]).stdout}
         except HoublonError as error:
             answer = {"error": type(error).__name__, "what": str(error)}
         except StepFailed as failure:
