@@ -109,6 +109,7 @@ class Plugin:
         self.progress = progress
         self.results: dict[str, Result] = {}
         self.lost: CannotConnect | None = None
+        self.interrupted = False
         self.total = 0
 
     # --- collection --------------------------------------------------------------------------------------
@@ -145,6 +146,9 @@ class Plugin:
         # The scan runs in the background; who waits for it comes last.
         items.sort(key=lambda item: isinstance(item, ClaimItem) and item.check.name == "nothing else is open")
         self.total = len(items)
+
+    def pytest_keyboard_interrupt(self) -> None:
+        self.interrupted = True
 
     # --- the run -----------------------------------------------------------------------------------------
 

@@ -72,7 +72,7 @@ def verify(
         context.close()
     if plugin.lost is not None:
         raise plugin.lost
-    if status == pytest.ExitCode.INTERRUPTED and not plugin.lost:
+    if plugin.interrupted:
         raise KeyboardInterrupt
     results = masked(blame(plugin.results.values(), context.providers()), Masker(context.known_values))
     if not any(result.outcome is Outcome.PASSED or result.bad for result in results):
@@ -125,7 +125,7 @@ def _notes(context: Context) -> Iterator[Text]:
 def _pytest(file: Path, plugin: Plugin) -> int:
     """Run pytest in this process, deaf to the operator's own pytest settings, plugins and current folder."""
     arguments = [
-        str(file), f"--rootdir={file.parent}", "-c", os.devnull, "--noconftest", "--capture=sys",
+        str(file), f"--rootdir={file.parent}", "-c", os.devnull, "--noconftest", "--continue-on-collection-errors", "--capture=sys",
         "-p", "no:cacheprovider", "-p", "no:terminal", "-p", "no:faulthandler", "-p", "no:doctest",
         "-p", "no:junitxml", "-p", "no:logging", "-p", "no:unraisableexception", "-p", "no:threadexception",
         "-o", "python_files=checks.py", "-o", "python_functions=test_*", "-o", "python_classes=Test",
