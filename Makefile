@@ -3,7 +3,7 @@
 SHELL = /bin/sh
 BIN = .venv/bin
 PYTEST = $(BIN)/python -m pytest
-FAST = $(PYTEST) --ignore=tests/host --ignore=tests/faults -m "not host and not faults"
+FAST = $(PYTEST) -n auto --ignore=tests/host --ignore=tests/faults -m "not host and not faults"
 
 help:
 	@echo 'make demo         a throwaway host on this machine, set up and verified, to look at'
