@@ -158,13 +158,16 @@ class Kit:
     ) -> None:
         """A systemd unit, restarted (or reloaded) when what it reads has changed.
 
-        Its inputs are all files this role has asked for so far, and ``inputs`` (any further text that
-        stands for what it depends on).
+        Its inputs are all files this role has asked for so far (its own unit files only, for a timer or
+        anything else that is no service), and ``inputs`` (any further text that stands for what it depends
+        on).
 
         :param reload: a change outside /etc/systemd needs a reload only.
         :param ready: shell command that succeeds once the service really serves.
         """
         files = [f for b in self.batches for f in b.items if isinstance(f, File)]
+        if not name.endswith(".service"):
+            files = [f for f in files if f.path.startswith(f"/etc/systemd/system/{name}")]
         units = [f for f in files if f.path.startswith("/etc/systemd/")]
         others = [f for f in files if f not in units]
         restart, soft = (units, others) if reload else (files, [])

@@ -6,7 +6,6 @@ pair first and to certbot's lineage once there is one, so nothing waits for the 
 
 from __future__ import annotations
 
-import shlex
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import PurePosixPath
@@ -100,13 +99,11 @@ class Tls(Role[TlsConfig]):
         kit.tree(SCRIPT, mode=0o755)
         kit.file(TABLE, self._table())
         for lineage in self.lineages():
-            for link, _ in lineage.links:
-                wanted = "selfsigned" if self.config.mode == "self-signed" else "bootstrap"
+            for link, groups in lineage.links:
                 kit.ensure(
                     f"self-signed certificate for {link}",
-                    check=f"{SCRIPT} {wanted}-ok {link}",
-                    run=f"{SCRIPT} {wanted} {link}",
-                    reads=[TABLE],
+                    check=self.selfsigned_check(lineage, link, groups),
+                    run=f"{SCRIPT} selfsigned {link}",
                 )
 
     def configure(self, kit: Kit) -> None:
@@ -120,7 +117,7 @@ class Tls(Role[TlsConfig]):
             kit.template("credentials.conf", to=CREDENTIALS, mode=0o600, dns=self.config.dns)
             if self.config.dns.provider == "rfc2136":
                 kit.tree(HOOK, mode=0o755)
-        kit.tree("/etc/houblon/acme.env")
+        kit.tree("/etc/houblon/acme.env", "/etc/houblon/certbot.ini")
         kit.tree("/etc/systemd/system/certbot.service.d/houblon.conf")
         kit.tree("/etc/letsencrypt/renewal-hooks/deploy/houblon", mode=0o755)
 
@@ -130,16 +127,16 @@ class Tls(Role[TlsConfig]):
         for lineage in self.lineages():
             kit.ensure(
                 f"certificate {lineage.name}",
-                check=f"{SCRIPT} issued-ok {lineage.name}",
+                check=self.issued_check(lineage),
                 run=f"{SCRIPT} issue {lineage.name}",
                 soft=True,
-                reads=[TABLE],
             )
+        lineages = ",".join(lineage.name for lineage in self.lineages())
+        links = ",".join(link for lineage in self.lineages() for link, _ in lineage.links)
         kit.ensure(
             "certificates that nothing needs any more are not renewed",
-            check=f"[ ! -e {SCRIPT} ] || {SCRIPT} unneeded-ok",
-            run=f"{SCRIPT} unneeded",
-            reads=[TABLE],
+            check=f"[ ! -e {SCRIPT} ] || {SCRIPT} unneeded-ok '{lineages}' '{links}'",
+            run=f"{SCRIPT} unneeded '{lineages}' '{links}'",
         )
         kit.unit("certbot.timer")
 
@@ -164,9 +161,23 @@ class Tls(Role[TlsConfig]):
             found.append(Lineage(f"wildcard.{domain}", (domain, f"*.{domain}"), links))
         return tuple(sorted(found, key=lambda lineage: lineage.name))
 
+    def selfsigned_check(self, lineage: Lineage, link: str, groups: tuple[str, ...]) -> str:
+        """Shell that succeeds when a link has what it must have before anybody is asked for a certificate."""
+        if self.config.mode == "acme":
+            return f"{SCRIPT} bootstrap-ok {link}"
+        return f"{SCRIPT} selfsigned-ok {link} '{','.join(lineage.names)}' '{','.join(groups)}'"
+
+    def issued_check(self, lineage: Lineage) -> str:
+        """Shell that succeeds when a lineage is the wanted one, fresh, and what its readers use."""
+        links = " ".join(f"{link}:{','.join(groups)}" for link, groups in lineage.links)
+        return (
+            f"{SCRIPT} issued-ok {lineage.name} '{self.config.directory}' {self.authenticator()}"
+            f" '{','.join(lineage.names)}' {links}"
+        )
+
     def email(self) -> str:
-        """The address the authority may write to, quoted for the shell (RFC 5321 allows quotes in it)."""
-        return shlex.quote(self.config.email or self.site.admins[0].email)
+        """The address the authority may write to."""
+        return self.config.email or self.site.admins[0].email
 
     def reloads(self, lineage: Lineage) -> tuple[str, ...]:
         """Commands that make every reader of this lineage use a new certificate."""
@@ -174,11 +185,12 @@ class Tls(Role[TlsConfig]):
         claims = [c for c in self.site.claims(Certificate) if c.names[0] in links and c.reload]
         return tuple(sorted({claim.reload for claim in claims}))
 
-    def certbot_arguments(self) -> str:
-        """How certbot proves that a name is ours."""
+    def challenge_settings(self) -> tuple[str, ...]:
+        """Lines of certbot's configuration: how it proves that a name is ours."""
         if self.config.dns is None:
-            return f"--webroot --webroot-path {WEBROOT}"
-        return PROVIDERS[self.config.dns.provider].arguments(CREDENTIALS, self.config.dns.propagation_seconds)
+            return (f"webroot-path = {WEBROOT}",)
+        provider = PROVIDERS[self.config.dns.provider]
+        return provider.settings(CREDENTIALS, self.config.dns.propagation_seconds)
 
     def authenticator(self) -> str:
         """Certbot's name for that way, as it stands in a lineage's renewal file."""
@@ -192,11 +204,10 @@ class Tls(Role[TlsConfig]):
         """One line for each link: link, lineage, names, groups, and the reload commands joined by ``;``."""
         lines = [
             "\t".join(
-                (link, lineage.name, " ".join(lineage.names), " ".join(readers) or "-",
-                 "; ".join(self.reloads(lineage)) or "-")
+                (link, lineage.name, ",".join(lineage.names), ",".join(groups), "; ".join(self.reloads(lineage)))
             )
             for lineage in self.lineages()
-            for link, readers in lineage.links
+            for link, groups in lineage.links
         ]
         return "".join(f"{line}\n" for line in sorted(lines))
 

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from houblon.claims import tr
-from houblon.roles.tls import SCRIPT, Tls
+from houblon.roles.tls import Tls
 from houblon.roles.tls.settings import LETS_ENCRYPT
 from houblon.verify import Broken
 
@@ -16,9 +16,9 @@ def test_certificates_are_the_wanted_ones(host: Any, role: Tls) -> None:
     """every certificate covers its names, comes from the chosen authority, and is fresh"""
     alone = role.config.mode == "self-signed"
     for lineage in role.lineages():
-        checks = [f"selfsigned-ok {link}" for link, _ in lineage.links] if alone else [f"issued-ok {lineage.name}"]
-        for check in checks:
-            if host.run(f"{SCRIPT} {check}").rc != 0:
+        alone_checks = [role.selfsigned_check(lineage, *link) for link in lineage.links]
+        for check in alone_checks if alone else [role.issued_check(lineage)]:
+            if host.run(check).rc != 0:
                 raise Broken(
                     tr(en=f"{lineage.name} has its certificate", fr=f"{lineage.name} a son certificat"),
                     tr(

@@ -31,18 +31,20 @@ class Provider:
     token: str
     description: str
 
-    def arguments(self, credentials: str, propagation_seconds: int) -> str:
-        """Certbot's arguments. Route 53 reads the environment for its key, and knows when it is done."""
+    def settings(self, credentials: str, propagation_seconds: int) -> tuple[str, ...]:
+        """Lines of certbot's configuration. Route 53 reads the environment for its key, and knows when it is
+        done."""
         if not self.plugin:
             return (
-                f"--manual --preferred-challenges dns"
-                f" --manual-auth-hook '{HOOK} add' --manual-cleanup-hook '{HOOK} remove'"
+                "preferred-challenges = dns",
+                f"manual-auth-hook = {HOOK} add",
+                f"manual-cleanup-hook = {HOOK} remove",
             )
         if self.plugin == "dns-route53":
-            return "--dns-route53"
+            return ()
         return (
-            f"--{self.plugin} --{self.plugin}-credentials {credentials}"
-            f" --{self.plugin}-propagation-seconds {propagation_seconds}"
+            f"{self.plugin}-credentials = {credentials}",
+            f"{self.plugin}-propagation-seconds = {propagation_seconds}",
         )
 
 

@@ -32,7 +32,7 @@ class Pages(Role[Config]):
             yield Vhost(name if "." in name else f"{name}.{self.site.domain}", root="/srv/pages")
         yield Vhost(f"app.{self.site.domain}", upstream="127.0.0.1:9001", websocket=True, csp=None,
                     deny=("/admin",), rate_zone="app")
-        yield RateLimit("app", per_minute=60, burst=20)
+        yield RateLimit("app", per_minute=6, burst=20)
         yield NoBackup(tr(en="Nothing is kept.", fr="Rien n'est gardé."))
 
     def configure(self, kit):
