@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import pytest
 
-from houblon.contract import Jail
+from houblon.contract import Jail, tr
+from houblon.verify import Broken
 
 STRANGER = "192.0.2.66"
 """An address nobody has (RFC 5737), so that banning it for a moment hurts nobody."""
@@ -48,6 +50,23 @@ def test_operator_is_not_banned(host: Any) -> None:
     address = host.run("echo ${SSH_CLIENT%% *}").stdout.strip()
     if address:
         assert address not in host.check_output("fail2ban-client banned")
+
+
+def test_bans_are_in_force(host: Any) -> None:
+    """Who is banned is in the kernel's sets: somebody's `nft flush ruleset` would have let them in again."""
+    banned = set(re.findall(r"'([0-9a-fA-F.:]+)'", host.check_output("fail2ban-client banned")))
+    if not banned:
+        return
+    kernel = host.run("nft list table inet f2b-table").stdout
+    lost = {address for address in banned if address not in kernel}
+    # Bans that end while we look are in neither.
+    lost &= set(re.findall(r"'([0-9a-fA-F.:]+)'", host.check_output("fail2ban-client banned")))
+    if lost:
+        raise Broken(
+            tr(en="who is banned is kept out", fr="qui est banni reste dehors"),
+            tr(en=f"{', '.join(sorted(lost))} can come in", fr=f"{', '.join(sorted(lost))} peut entrer"),
+            tr(en="Run: systemctl restart fail2ban", fr="Lancez : systemctl restart fail2ban"),
+        )
 
 
 @pytest.mark.deep

@@ -252,9 +252,11 @@ def test_sshd_accepts_its_configuration(items: dict[str, list[Item]], tmp_path: 
     config = tmp_path / "sshd_config"
     text = content(items, "ssh", "/etc/ssh/sshd_config")
     config.write_text(text.replace("/etc/ssh/ssh_host_ed25519_key", str(host_key)))
-    done = run(sshd, "-t", "-f", str(config))
-    if "/run/sshd" in done.stderr:
-        pytest.skip("sshd's own directory is missing here")
+    # sshd wants its directory in /run even to check a file; one of its own leaves this machine alone.
+    script = f"mount -t tmpfs none /run && mkdir -m 755 /run/sshd && {sshd} -t -f {config}"
+    done = run(need("unshare"), "--mount" if os.geteuid() == 0 else "-rm", "sh", "-c", script)
+    if "mount" in done.stderr or "unshare" in done.stderr:
+        pytest.skip("no mount namespace can be made here")
     assert (done.returncode, done.stderr) == (0, "")
 
 

@@ -173,7 +173,7 @@ FOREIGN = {
         "table ip mine",
     ),
     "ufw": (
-        "mkdir -p /etc/ufw; printf '# ufw\\nENABLED=yes\\n' >/etc/ufw/ufw.conf", "rm -r /etc/ufw", "ufw is active"
+        "mkdir -p /etc/ufw; printf '# ufw\\nENABLED=yes\\n' >/etc/ufw/ufw.conf", "rm /etc/ufw/ufw.conf", "ufw is active"
     ),
 }  # fmt: skip
 
