@@ -207,9 +207,14 @@ class Recorded:
 
 
 def recorded_files(record: Mapping[str, Any] | None) -> list[Recorded]:
-    """The files in the host's record, in its order."""
+    """The files in the host's record, in its order; none when there is no record.
+
+    :raises KeyError, TypeError, AttributeError, ValueError: a damaged record.
+    """
+    if record is None:
+        return []
     found = []
-    for role, section in ((record or {}).get("roles") or {}).items():
+    for role, section in record["roles"].items():
         for path, about in (section.get("files") or {}).items():
             mode = about["mode"]
             found.append(

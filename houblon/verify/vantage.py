@@ -16,6 +16,7 @@ from houblon.claims import Port, tr
 from houblon.verify import Broken, not_measurable
 from houblon.verify.scan import Scan, probe
 
+SCAN_PORTS = "1-65535"
 SCAN_SECONDS = 180
 """When a scan of one family has not ended by then, it is unknown."""
 
@@ -86,7 +87,8 @@ class Vantage:
         """Begin to scan all ports of every family in the background, one process for each."""
         for target in self.targets:
             if target.source:
-                command = [sys.executable, "-m", "houblon.verify.scan", target.address, "--skip", *map(str, skip)]
+                command = [sys.executable, "-m", "houblon.verify.scan", target.address, "--ports", SCAN_PORTS]
+                command += ["--skip", *map(str, skip)]
                 self._scans[target.family] = subprocess.Popen(
                     command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
                 )
