@@ -77,7 +77,8 @@ def _record(x: Context) -> None:
 
 WORDS = {
     "missing": tr(en="missing", fr="absent"),
-    "kind": tr(en="no regular file", fr="pas un fichier ordinaire"),
+    "kind": tr(en="another kind of file", fr="un autre type de fichier"),
+    "target": tr(en="leads elsewhere", fr="mène ailleurs"),
     "content": tr(en="content changed", fr="contenu modifié"),
     "mode": tr(en="mode changed", fr="droits modifiés"),
     "owner": tr(en="owner changed", fr="propriétaire modifié"),

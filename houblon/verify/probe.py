@@ -195,19 +195,20 @@ def parse_exposure(text: str) -> dict[str, float]:
 
 @dataclass(frozen=True)
 class Recorded:
-    """A file as the last apply left it."""
+    """A file as the last apply left it; for a link only its target counts."""
 
     role: str
     path: str
-    sha256: str
-    mode: int
-    owner: str
-    group: str
-    secret: bool
+    sha256: str = ""
+    mode: int = 0
+    owner: str = ""
+    group: str = ""
+    secret: bool = False
+    target: str = ""
 
 
 def recorded_files(record: Mapping[str, Any] | None) -> list[Recorded]:
-    """The files in the host's record, in its order; none when there is no record.
+    """The files and links in the host's record, in its order; none when there is no record.
 
     :raises KeyError, TypeError, AttributeError, ValueError: a damaged record.
     """
@@ -223,18 +224,21 @@ def recorded_files(record: Mapping[str, Any] | None) -> list[Recorded]:
                     about["owner"], about["group"], bool(about.get("secret")),
                 )
             )  # fmt: skip
+        for path, target in (section.get("links") or {}).items():
+            found.append(Recorded(role, path, target=target))
     return found
 
 
 @dataclass(frozen=True)
 class FileSeen:
-    """A file as it is now; ``sha256`` is empty when it is no regular file."""
+    """A file as it is now; ``sha256`` is empty when it is no regular file, ``target`` when it is no link."""
 
     kind: str
     mode: int
     owner: str
     group: str
     sha256: str
+    target: str = ""
 
 
 def files_question(paths: Iterable[str]) -> str:
@@ -245,7 +249,8 @@ def files_question(paths: Iterable[str]) -> str:
     return (
         f"stat --printf '%a\\t%U\\t%G\\t%F\\t%n\\n' -- {wanted} 2>/dev/null\n"
         f"for p in {wanted}; do [ -f \"$p\" ] && [ ! -L \"$p\" ] && printf '%s\\0' \"$p\"; done |\n"
-        "xargs -0r sha256sum --"
+        "xargs -0r sha256sum --\n"
+        f"for p in {wanted}; do [ -L \"$p\" ] && printf '%s\\t%s\\n' \"$(readlink -- \"$p\")\" \"$p\"; done; :"
     )
 
 
@@ -253,22 +258,29 @@ def parse_files(text: str) -> dict[str, FileSeen]:
     """Parse the answer to `files_question`."""
     stats: dict[str, tuple[str, int, str, str]] = {}
     sums: dict[str, str] = {}
+    targets: dict[str, str] = {}
     for line in text.splitlines():
         fields = line.split("\t", 4)
         if len(fields) == 5:
             stats[fields[4]] = (fields[3], int(fields[0], 8), fields[1], fields[2])
         elif re.match(r"[0-9a-f]{64}  ", line):
             sums[line[66:]] = line[:64]
-    return {path: FileSeen(*about, sums.get(path, "")) for path, about in stats.items()}
+        elif "\t" in line:
+            target, _, path = line.partition("\t")
+            targets[path] = target
+    return {path: FileSeen(*about, sums.get(path, ""), targets.get(path, "")) for path, about in stats.items()}
 
 
 def drift(record: Iterable[Recorded], seen: Mapping[str, FileSeen]) -> list[tuple[Recorded, str]]:
-    """What differs from the record: each file with ``missing``, ``kind``, ``content``, ``mode`` or ``owner``."""
+    """What differs from the record: each with ``missing``, ``kind``, ``target``, ``content``, ``mode``, ``owner``."""
     found = []
     for file in record:
         now = seen.get(file.path)
         if now is None:
             found.append((file, "missing"))
+        elif file.target:
+            if now.target != file.target:
+                found.append((file, "target" if now.target else "kind"))
         elif not now.kind.startswith("regular"):
             found.append((file, "kind"))
         elif now.sha256 != file.sha256:

@@ -125,7 +125,8 @@ def _notes(context: Context) -> Iterator[Text]:
 def _pytest(file: Path, plugin: Plugin) -> int:
     """Run pytest in this process, deaf to the operator's own pytest settings, plugins and current folder."""
     arguments = [
-        str(file), f"--rootdir={file.parent}", "-c", os.devnull, "--noconftest", "--continue-on-collection-errors", "--capture=sys",
+        str(file), f"--rootdir={file.parent}", "-c", os.devnull, "--noconftest", "--capture=sys",
+        "--continue-on-collection-errors",
         "-p", "no:cacheprovider", "-p", "no:terminal", "-p", "no:faulthandler", "-p", "no:doctest",
         "-p", "no:junitxml", "-p", "no:logging", "-p", "no:unraisableexception", "-p", "no:threadexception",
         "-o", "python_files=checks.py", "-o", "python_functions=test_*", "-o", "python_classes=Test",

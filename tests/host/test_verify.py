@@ -191,3 +191,16 @@ def test_mended_it_is_as_it_was(applied: Applied) -> None:
     assert applied.plan()["changes"] == []
     status, found = checks(applied, "--quick")
     assert status == 0, bad(found)
+
+
+def test_a_bare_host_is_red_and_says_why(bare: Applied) -> None:
+    assert bare.cli("plan", "--accept-new", check=False).returncode == 10
+    done = bare.cli("verify", "--json", "--quick", check=False)
+    assert done.returncode == 6, done.stdout + done.stderr
+    found = json.loads(done.stdout)["checks"]
+    assert any("nothing was ever applied" in line for line in bad(found)["base"])
+    assert all(c["outcome"] != "passed" for c in found if c["role"] == "portal")
+    seen = bare.cli("status", "--json", check=False)
+    assert seen.returncode == 0, seen.stdout + seen.stderr
+    assert json.loads(seen.stdout)["applied"] is None
+    assert "never applied" in bare.cli("status").stdout

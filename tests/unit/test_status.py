@@ -170,7 +170,7 @@ RECORD: dict[str, Any] = {
     "result": "ok", "format": 1,
     "roles": {
         "nginx": {"files": {"/etc/nginx/nginx.conf": ABOUT, "/etc/systemd/system/toy.service": ABOUT},
-                  "links": {"/etc/nginx/sites-enabled/toy": "x"}, "claims": [], "people": []},
+                  "links": {"/etc/nginx/sites-enabled/toy": "/x"}, "claims": [], "people": []},
         "gone": {"files": {}, "links": {}, "people": ["bob"],
                  "claims": [{"claim": "Port", "number": 8448, "role": "gone"}, {"claim": "?"}]},
     },
@@ -185,7 +185,9 @@ def frames(record: Mapping[str, Any] | str | None = None, **other: str) -> dict[
         "lists": Frame(0, str(NOW - 3600)), "memory": Frame(0, "MemTotal: 2048 kB\nMemAvailable: 1024 kB"),
         "files": Frame(0, f"644\troot\troot\tregular file\t/etc/nginx/nginx.conf\n"
                           f"644\troot\troot\tregular file\t/etc/systemd/system/toy.service\n"
-                          f"{'2' * 64}  /etc/nginx/nginx.conf\n{'1' * 64}  /etc/systemd/system/toy.service"),
+                          f"{'2' * 64}  /etc/nginx/nginx.conf\n{'1' * 64}  /etc/systemd/system/toy.service\n"
+                          "777\troot\troot\tsymbolic link\t/etc/nginx/sites-enabled/toy\n"
+                          "/x\t/etc/nginx/sites-enabled/toy"),
     }  # fmt: skip
     return found | {name.replace("_", " "): Frame(0, text) for name, text in other.items()}
 

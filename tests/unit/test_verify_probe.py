@@ -139,6 +139,7 @@ def test_files_as_they_really_are(tmp_path: Path) -> None:
     assert (seen[str(plain)].mode, seen[str(plain)].kind) == (0o640, "regular file")
     assert seen[str(plain)].sha256 == "ca978112ca1bbdcafac231b39a23dc4da786eff8147c4e72b9807785afee48bb"
     assert seen[str(odd)].kind == "regular empty file" and len(seen[str(odd)].sha256) == 64
+    assert seen[str(link)].target == str(plain) and seen[str(plain)].target == ""
     assert seen[str(link)].sha256 == seen[str(fifo)].sha256 == "" and str(tmp_path / "gone") not in seen
 
 
@@ -168,6 +169,15 @@ def test_drift(seen: FileSeen | None, what: str | None) -> None:
     assert recorded == [Recorded("nginx", "/a", "1" * 64, 0o640, "root", "www", True)]
     found = probe.drift(recorded, {"/a": seen} if seen else {})
     assert [word for _, word in found] == ([what] if what else [])
+
+
+def test_links() -> None:
+    (link,) = probe.recorded_files({"roles": {"a": {"links": {"/l": "/x"}}}})
+    right, wrong = (FileSeen("symbolic link", 0o777, "root", "root", "", target) for target in ("/x", "/y"))
+    plain = FileSeen("regular file", 0o644, "root", "root", "1" * 64)
+    assert probe.drift([link], {"/l": right}) == []
+    assert [w for _, w in probe.drift([link], {"/l": wrong})] == ["target"]
+    assert [w for _, w in probe.drift([link], {"/l": plain})] == ["kind"]
 
 
 def test_a_host_without_a_record() -> None:
