@@ -52,7 +52,7 @@ docs: .venv/.made
 
 bench: .venv/.made
 	@tools/packages lab
-	tools/as-root $(BIN)/python -m bench $(ARGS)
+	tools/as-root $(BIN)/python bench/noop.py $(ARGS)
 
 clean:
 	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis build dist
