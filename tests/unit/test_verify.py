@@ -14,6 +14,7 @@ import socket
 import subprocess
 import threading
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
@@ -30,7 +31,8 @@ from houblon.registry import discover
 from houblon.site import Site
 from houblon.vault import Secret
 from houblon.verify import host_checks, probe, show
-from houblon.verify.claim_checks import GENERATORS, NOT_CHECKED, TOGETHER
+from houblon.verify.claim_checks import GENERATORS, NOT_CHECKED, TOGETHER, from_claims
+from houblon.verify.context import Context
 from houblon.verify.html import to_html
 from houblon.verify.model import Outcome, Report, blame
 from houblon.verify.model import Result as ModelResult
@@ -421,3 +423,21 @@ def test_reports_agree_and_escape(tmp_path: Path) -> None:
     console = Console(width=120, file=io.StringIO(), record=True)
     console.print(show.table(report))
     assert "toy::a" in console.export_text() and "Traceback" not in console.export_text()
+
+
+def test_the_reference_names_every_check(tmp_path: Path) -> None:
+    claims = (
+        c.Unit("a.service"), c.Listen(1), c.Port(2), c.Port(3, "udp"), c.Vhost("a.test"), c.Certificate(("a.test",)),
+        c.HttpCheck("https://a.test/"), c.ConfigTest("true"), c.HostName("a.test"), c.Jail("a", "a", "a", (1,)),
+        c.Package("a"), c.Secret("a"),
+    )  # fmt: skip
+    assert {type(claim) for claim in claims} == {*GENERATORS, *TOGETHER, c.Secret}
+    site = make_site(tmp_path, {"toy": ""}, *(replace(claim, role="toy") for claim in claims if claim.__class__ is not
+                                              c.Package), c.Package("a", role="toy"))  # fmt: skip
+    context = Context(site, LocalRunner(), None)
+    about = {"sha256": "", "mode": "0600", "owner": "root", "group": "root", "secret": True}
+    context.frames["record"] = probe.Frame(0, json.dumps({"roles": {"toy": {"files": {"/x": about}}}}))
+    names = {check.name for check in [*from_claims(context), *host_checks.from_host(context)]}
+    reference = (Path(__file__).parents[2] / "docs/reference/verify.md").read_text()
+    assert len(names) == 20
+    assert {name for name in names if f"`{name}`" not in reference} == set()
