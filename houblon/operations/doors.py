@@ -5,8 +5,10 @@ from __future__ import annotations
 import io
 import shlex
 import tarfile
+import time
 from collections.abc import Sequence
 
+from houblon.connection import Result
 from houblon.errors import CannotConnect
 from houblon.facts.snapshot import STAMPS, Seen
 from houblon.operations.files import add_member
@@ -14,6 +16,7 @@ from houblon.operations.run import Change, Run, StepFailed
 from houblon.resources import Batch, Door
 
 PLACE = "/var/lib/houblon/door"
+PATIENCE = 10.0
 
 
 def diff(batch: Batch, seen: Seen, run: Run) -> list[Change]:
@@ -50,12 +53,9 @@ def perform(batch: Batch, changes: Sequence[Change], run: Run) -> None:
         for number, file in enumerate(door.files):
             add_member(tar, str(number), file.content)
     run.shell(_switch(door, run), archive.getvalue(), step=f"switch {door.name}")
-    assert run.way_in is not None
     confirm = _confirm(door)
     try:
-        me = run.way_in.require_operator()
-        with run.way_in.as_admin(me.name) as fresh:
-            result = fresh.run(confirm, timeout=60)
+        result = _through(run, confirm)
     except CannotConnect as error:
         try:
             run.shell(f"sh {PLACE}/{door.name}/undo.sh", step=f"undo {door.name}")
@@ -67,6 +67,26 @@ def perform(batch: Batch, changes: Sequence[Change], run: Run) -> None:
         ) from None
     if result.exit_status != 0:
         raise StepFailed(result.stdout + result.stderr, f"confirm {door.name}")
+
+
+def _through(run: Run, script: str) -> Result:
+    """Run a script over a fresh connection.
+
+    Tried for `PATIENCE` seconds: sshd closes its port for a moment when it is reloaded.
+
+    :raises CannotConnect: nobody came in.
+    """
+    assert run.way_in is not None
+    me = run.way_in.require_operator()
+    until = time.monotonic() + PATIENCE
+    while True:
+        try:
+            with run.way_in.as_admin(me.name) as fresh:
+                return fresh.run(script, timeout=60)
+        except CannotConnect:
+            if time.monotonic() > until:
+                raise
+            time.sleep(0.3)
 
 
 def _switch(door: Door, run: Run) -> str:
