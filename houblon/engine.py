@@ -30,13 +30,13 @@ from houblon.claims import Package
 from houblon.connect import Asking
 from houblon.connect import Door as WayIn
 from houblon.connection import Connection
-from houblon.errors import CannotConnect, OperationFailed, Refused
+from houblon.errors import CannotConnect, HoublonError, OperationFailed, Refused
 from houblon.facts import Seen, parse, script_for
 from houblon.facts.snapshot import contents_script, parse_contents
 from houblon.lease import Lease
 from houblon.model import Model, build, removal, secret_specs
 from houblon.operations import converge
-from houblon.operations.run import Change, Run
+from houblon.operations.run import Change, Run, StepFailed
 from houblon.record import Record
 from houblon.resources import Batch, Door, File, Packages
 from houblon.vault import Secret
@@ -327,7 +327,7 @@ def _carry_out(
     between = records.union(session.record, new)
     between.result = "running"
     # What the record says may exist must be written down before it does.
-    run.shell(records.write_script(), between.to_json(), step="write the record")
+    _put(run, records.write_script(), between.to_json(), "write the record")
     _note(run, who, now, "started", len(run.changes), new)
     total = sum(1 for keys in run.planned.values() if keys)
     done = 0
@@ -356,10 +356,15 @@ def _carry_out(
     finally:
         failed = run.failure or trouble or run.soft_failures
         if connection.alive:
-            final = between if failed and not run.soft_failures else new
+            final = between if run.failure or trouble else new
             final.result = "failed" if failed else "ok"
-            run.shell(records.write_script(), final.to_json(), step="write the record")
-            _note(run, who, now, final.result, len(run.done), new)
+            try:
+                _put(run, records.write_script(), final.to_json(), "write the record")
+                _note(run, who, now, final.result, len(run.done), new)
+            except HoublonError:
+                # The first failure is the one to tell; a lost lease or a full disk makes this one fail too.
+                if not (run.failure or trouble):
+                    raise
     if run.failure is not None:
         raise run.failure
     session.way_in.remember(who)
@@ -392,7 +397,21 @@ def _note(run: Run, who: str, started: str, result: str, changes: int, new: Reco
     }
     if run.failure is not None:
         line["failure"] = str(run.failure).splitlines()[0]
-    run.shell(records.history_script(), (json.dumps(line) + "\n").encode(), step="write the history")
+    _put(run, records.history_script(), (json.dumps(line) + "\n").encode(), "write the history")
+
+
+def _put(run: Run, script: str, data: bytes, step: str) -> None:
+    """A write of the engine's own.
+
+    :raises OperationFailed: when the host cannot take it.
+    """
+    try:
+        run.shell(script, data, step=step)
+    except StepFailed as failure:
+        lines = "\n".join(f"    {line}" for line in failure.output.splitlines())
+        raise OperationFailed(
+            f"houblon: {failure.step} failed\n{lines}", cure="Cure the cause and run the same command again."
+        ) from None
 
 
 def history(site: Site, vault: Vault, asking: Asking) -> list[dict[str, Any]]:
