@@ -113,7 +113,6 @@ class Session:
         contact.check_age(self.site, self.record, self.options.allow_older)
         contact.check_size(self.site, self.seen)
         if self.record is None:
-            contact.check_preflight(self.site, self.connection)
             return
         self.unmanaged = sorted(set(self.record.roles) - {role.name for role in self.site.roles})
         if self.unmanaged:
@@ -144,6 +143,8 @@ class Session:
         )
         state = _state(self.connection, self.site.host.address)
         _prepare(state, self.batches(), run)
+        if run.changes:
+            contact.check_preflight(self.site, self.connection)
         adopted = contact.foreign(self.model, self.record, self.seen, self.connection) if run.changes else []
         plan = Plan(
             run.changes, self._diffs(run), self.unmanaged, self.vault.missing(secret_specs(self.site)), adopted,

@@ -8,7 +8,6 @@ import sys
 
 import pytest
 
-from tests.host.conftest import applied, bare, fresh_lab  # noqa: F401
 from tests.host.sites import Applied, environment
 
 MOMENTS = ("before", "during", "torn", "after")
@@ -72,7 +71,7 @@ def _heal(site: Applied) -> None:
 
 @pytest.mark.host
 @pytest.mark.parametrize(("number", "point", "moment"), [(100, 2, "torn"), (101, 5, "after")])
-def test_a_killed_apply_is_healed(applied: Applied, number: int, point: int, moment: str) -> None:  # noqa: F811
+def test_a_killed_apply_is_healed(applied: Applied, number: int, point: int, moment: str) -> None:
     _change(applied, number)
     _kill(applied, point, moment)
     _heal(applied)
@@ -82,7 +81,7 @@ def test_a_killed_apply_is_healed(applied: Applied, number: int, point: int, mom
 @pytest.mark.host
 @pytest.mark.faults
 @pytest.mark.parametrize(("number", "point", "moment"), _points())
-def test_twenty_kills_are_healed(applied: Applied, number: int, point: int, moment: str) -> None:  # noqa: F811
+def test_twenty_kills_are_healed(applied: Applied, number: int, point: int, moment: str) -> None:
     _change(applied, number)
     _kill(applied, point, moment)
     _heal(applied)
@@ -92,7 +91,7 @@ def test_twenty_kills_are_healed(applied: Applied, number: int, point: int, mome
 @pytest.mark.host
 @pytest.mark.faults
 @pytest.mark.parametrize(("point", "moment"), [(2, "torn"), (9, "during"), (17, "torn"), (26, "after")])
-def test_a_first_apply_that_is_killed_is_healed(bare: Applied, point: int, moment: str) -> None:  # noqa: F811
+def test_a_first_apply_that_is_killed_is_healed(bare: Applied, point: int, moment: str) -> None:
     """Point 2 is the apt transaction: dpkg is left in the middle, policy-rc.d in place."""
     bare.cli("plan", "--accept-new", check=False)
     _kill(bare, point, moment)
@@ -103,7 +102,7 @@ def test_a_first_apply_that_is_killed_is_healed(bare: Applied, point: int, momen
 
 @pytest.mark.host
 @pytest.mark.faults
-def test_the_host_losing_power_in_mid_apply(applied: Applied) -> None:  # noqa: F811
+def test_the_host_losing_power_in_mid_apply(applied: Applied) -> None:
     """The whole host is killed, not only the run; after its boot the next apply heals it."""
     _change(applied, 300)
     child = subprocess.Popen(
