@@ -8,6 +8,8 @@ from typing import Any, Protocol
 import testinfra.host
 from testinfra.backend.base import BaseBackend, CommandResult
 
+from houblon.verify.shell import shell_of
+
 
 class Answer(Protocol):
     """What a script gave back (see `houblon.connection.Result`)."""
@@ -51,6 +53,7 @@ class HoublonBackend(BaseBackend):  # type: ignore[misc]
     def __init__(self, runner: Runner, hostname: str) -> None:
         super().__init__(hostname)
         self._runner = runner
+        self._shell = shell_of(runner)
         # The connection decodes as UTF-8 and asks for C.UTF-8; asking the host would be one more round trip.
         self._encoding = "UTF-8"
 
@@ -59,6 +62,9 @@ class HoublonBackend(BaseBackend):  # type: ignore[misc]
         script = self.get_command(command, *args)
         stdin: bytes = kwargs.get("stdin", b"")
         timeout: float = kwargs.get("timeout", COMMAND_SECONDS)
+        if self._shell is not None and not stdin:
+            status, out, err = self._shell.run(script, timeout)
+            return self.result(status, script.encode(), out, err)
         answer = self._runner.run(_WRAP % script, stdin, timeout)
         output = base64.b64decode(answer.stdout)
         return self.result(answer.exit_status, script.encode(), output, answer.stderr.encode())
