@@ -103,6 +103,9 @@ def server(tmp_path: Path, ca: Pair) -> Iterator[int]:
             try:
                 with base.wrap_socket(line, server_side=True) as tls:
                     request = tls.recv(4096)
+                    # Closing with a body unread resets the line, often before the answer is read.
+                    while b"Content-Length: 1\r\n" in request and request.endswith(b"\r\n\r\n"):
+                        request += tls.recv(4096)
                     if b"/endless" in request:
                         tls.sendall(b"HTTP/1.1 200 OK\r\n\r\n")
                         while True:
