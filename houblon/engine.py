@@ -139,7 +139,7 @@ class Session:
         """Compare and name the changes; nothing is written anywhere."""
         run = Run(
             self.connection, self.way_in, seen=self.seen, units=self.model.units(),
-            known=self.record.paths() if self.record else frozenset(),
+            known=self.record.ours() if self.record else frozenset(),
         )
         state = _state(self.connection, self.site.host.address)
         _prepare(state, self.batches(), run)

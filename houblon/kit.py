@@ -128,8 +128,8 @@ class Kit:
         self._add([Link(path, to)])
 
     def absent(self, *paths: str, comes_with: str = "") -> None:
-        """Paths that must not exist; ``comes_with`` names the Debian package that brings them."""
-        self._add([Absent(p, comes_with) for p in paths])
+        """Paths (whole directories too) that must not exist; ``comes_with`` names the package that brings them."""
+        self._add([Absent(p, comes_with, tree=True) for p in paths])
 
     # --- accounts ----------------------------------------------------------------------------------------
 

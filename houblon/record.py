@@ -44,6 +44,8 @@ class Record:
 
     :param at: when the last apply that changed something ended, ISO 8601 in UTC.
     :param result: ``running``, ``ok`` or ``failed``.
+    :param pending: paths that an unfinished run was about to take: what stands there may still be somebody
+        else's, of which a copy must be kept.
     """
 
     version: str = __version__
@@ -53,6 +55,7 @@ class Record:
     at: str = ""
     result: str = "ok"
     roles: dict[str, RoleRecord] = field(default_factory=dict)
+    pending: list[str] = field(default_factory=list)
     format: int = FORMAT
 
     @classmethod
@@ -72,8 +75,12 @@ class Record:
         return cls(**{**data, "roles": roles})
 
     def paths(self) -> frozenset[str]:
-        """All files and links on the host that are ours."""
+        """All files and links that we have put on the host or were about to."""
         return frozenset(p for role in self.roles.values() for p in (*role.files, *role.links))
+
+    def ours(self) -> frozenset[str]:
+        """All files and links on the host that are certainly ours."""
+        return self.paths() - frozenset(self.pending)
 
     def to_json(self) -> bytes:
         return json.dumps(asdict(self), sort_keys=True, separators=(",", ":")).encode()
@@ -117,9 +124,10 @@ def describe(file: File) -> dict[str, Any]:
 
 def union(old: Record | None, new: Record) -> Record:
     """Everything either of the two knows of; for the time while a run is between them."""
-    if old is None:
-        return new
     both = Record(**{**new.__dict__, "roles": dict(new.roles)})
+    both.pending = sorted(new.paths() - (old.ours() if old else frozenset()))
+    if old is None:
+        return both
     for name, role in old.roles.items():
         mine = both.roles.get(name)
         if mine is None:

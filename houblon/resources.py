@@ -56,10 +56,12 @@ class Absent:
     """A path that must not exist.
 
     :param comes_with: Debian package that brings it, so that the plan can tell before it is installed.
+    :param tree: a directory goes too, with all that is in it. Never set for what is only known from a record.
     """
 
     path: str
     comes_with: str = ""
+    tree: bool = False
 
 
 @dataclass(frozen=True)

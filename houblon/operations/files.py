@@ -36,6 +36,8 @@ def _diff(batch: Batch, item: Item, seen: Seen, run: Run) -> Change | None:
     match item:
         case Absent():
             if item.path in seen.paths:
+                if seen.paths[item.path].kind == "directory" and not item.tree:
+                    raise _in_the_way(item.path, "directory", "file (which would now be deleted)")
                 return Change(batch.role, batch.stage, "path", item.path, "delete")
             if item.comes_with and item.comes_with not in seen.packages and run.new_packages:
                 return Change(
@@ -106,7 +108,8 @@ def perform(batch: Batch, changes: Sequence[Change], run: Run) -> None:
                     lines.append(f"save {number} {path} theirs; parent {path}; ln -sfnT -- {shlex.quote(item.target)} {path}")
                 case Absent():
                     ours = "ours" if item.path in run.known else "theirs"
-                    lines.append(f"save {number} {path} {ours}; rm -f -- {path}")
+                    remove = "rm -rf --one-file-system" if item.tree else "rm -f"
+                    lines.append(f"save {number} {path} {ours}; {remove} -- {path}")
     if batch.validate:
         lines.append(f"if ! out=$( ( {batch.validate} ) 2>&1 ); then back; printf '%s\\n' \"$out\" >&2; exit 65; fi")
     lines.append(f"rm -rf {STAGE}")
