@@ -9,7 +9,8 @@ from houblon import claims as c
 from houblon.claims import Text, tr
 from houblon.errors import HoublonError
 from houblon.verify import Broken, LeftOut, not_measurable
-from houblon.verify.claim_checks import Check, keeper
+from houblon.verify.check import Check
+from houblon.verify.claim_checks import keeper
 from houblon.verify.context import Context
 from houblon.verify.probe import drift
 

@@ -16,7 +16,8 @@ from houblon.claims import Claim, Text, tr
 from houblon.contract import Role
 from houblon.errors import CannotConnect
 from houblon.verify import Broken, LeftOut, NotMeasurable, both
-from houblon.verify.claim_checks import Check, from_claims
+from houblon.verify.check import Check
+from houblon.verify.claim_checks import from_claims
 from houblon.verify.context import Context
 from houblon.verify.host_checks import from_host
 from houblon.verify.model import NOTHING, Outcome, Result

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
 from typing import Any
 from xml.etree import ElementTree
 
-from rich.console import Console, Group, RenderableType
+from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text as Line
 
@@ -184,14 +183,6 @@ def _xml(text: str) -> str:
     """Without characters that XML 1.0 forbids; a daemon's output may hold any."""
     return "".join(ch if ch in "\t\n" or " " <= ch <= "\ud7ff" or "\ue000" <= ch <= "\ufffd" or ch > "\uffff" else "�"
                    for ch in text)  # fmt: skip
-
-
-def plain(report: Report, language: str = "en", print_: Callable[[str], None] = print) -> None:
-    """The table as plain text, for logs."""
-    console = Console(width=160, no_color=True, highlight=False)
-    with console.capture() as captured:
-        console.print(table(report, language))
-    print_(captured.get())
 
 
 def dumps(report: Report) -> str:
