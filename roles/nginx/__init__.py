@@ -35,6 +35,17 @@ LOGS = "/var/log/nginx"
 TEST = "/usr/sbin/nginx -t -q"
 HOST_SCRIPT = "/usr/local/lib/houblon/nginx-host"
 
+LIMIT_FILTER = r"""[INCLUDES]
+before = common.conf
+
+# Anchored on both sides of the address: the request that ends the line is the visitor's own words, and could
+# otherwise name somebody else's address.
+[Definition]
+_daemon = nginx
+_line = \S+ \S+ \[error\] \d+#\d+: \*\d+
+failregex = ^%(__prefix_line)s%(_line)s limiting [a-z]+(?:, excess: [\d.]+)? by zone "[^"]*", client: <HOST>,
+"""
+
 
 class NginxConfig(Config):
     """Section `nginx:` of the site file. Directives of your own go into `overrides/nginx/`."""
@@ -72,8 +83,7 @@ class Nginx(Role[NginxConfig]):
             ports=(80, 443),
             retries=100,
             find_seconds=60,
-            filter_text="[Definition]\n"
-            "failregex = limiting (?:requests|connections)\\b.* by zone .*, client: <HOST>,\n",
+            filter_text=LIMIT_FILTER,
         )
         yield PersonalData(
             tr(

@@ -20,6 +20,7 @@ from houblon.claims import Certificate, PersonalData, Provides, Vhost
 from houblon.errors import BadInput
 from houblon.kit import Kit
 from houblon.resources import Ensure, File
+from houblon.roles.nginx import LIMIT_FILTER
 from houblon.site import Site
 from houblon.vault.secret import Secret
 
@@ -234,6 +235,20 @@ def test_logs_go_when_the_shortest_promise_ends(tmp_path: Path) -> None:
     rotation = text(record(site, "nginx"), "/etc/logrotate.d/nginx")
     assert "rotate 6\n" in rotation
     assert "maxage 7\n" in rotation
+
+
+def test_nobody_can_have_somebody_else_banned() -> None:
+    settings = dict(line.split(" = ", 1) for line in LIMIT_FILTER.splitlines() if " = " in line)
+    pattern = settings["failregex"].replace("%(__prefix_line)s", "").replace("%(_line)s", settings["_line"])
+    regex = re.compile(pattern.replace("<HOST>", r"(?P<host>\S+)"))
+    line = "2026/11/22 05:11:48 [error] 52#52: *117 "
+    limited = 'limiting requests, excess: 20.954 by zone "app", client: 192.0.2.7, server: a.test, '
+    forged = f'{line}{limited.replace("192.0.2.7", "192.0.2.99")}'
+    found = regex.search(f'{line}{limited}request: "GET /{forged} HTTP/1.1"')
+    assert found
+    assert found["host"] == "192.0.2.7"
+    assert not regex.search(f'{line}open() "/x" failed, client: 192.0.2.7, request: "GET /{forged} HTTP/1.1"')
+    assert regex.search(f'{line}limiting connections by zone "houblon_connections", client: 192.0.2.7, server')
 
 
 # --- tls --------------------------------------------------------------------------------------------------
