@@ -36,15 +36,16 @@ lint: .venv/.made
 	$(BIN)/mypy
 
 test-fast: .venv/.made
+	@tools/packages tests
 	$(FAST) $(ARGS)
 
 test: .venv/.made
-	@tools/packages lab
+	@tools/packages tests lab
 	$(FAST) $(ARGS)
 	tools/as-root $(PYTEST) tests/host tests/faults -m "not faults" $(ARGS)
 
 test-faults: .venv/.made
-	@tools/packages lab
+	@tools/packages tests lab
 	tools/as-root $(PYTEST) tests/host tests/faults $(ARGS)
 
 docs: .venv/.made
