@@ -14,7 +14,7 @@ from houblon.errors import CannotConnect, HoublonError, OperationFailed
 # Each request is its length, a newline, and a script; each answer one line: output and errors in base64, and the
 # exit status. Errors wait in a file without a name, since both on one stream would interleave. Commands run in a
 # subshell, so that an `exit` ends them alone.
-_LOOP = """t=$(mktemp -p /run) && exec 5>&1 8>"$t" && rm -f "$t" || exit 1
+_LOOP = """t=$(mktemp -p /run 2>/dev/null || mktemp) && exec 5>&1 8>"$t" && rm -f "$t" || exit 1
 while IFS= read -r n; do
   s=$(head -c "$n")
   : >/proc/self/fd/8
