@@ -32,7 +32,8 @@ def check_system(seen: Seen) -> None:
     name, version = seen.facts.get("os", ""), seen.facts.get("version", "").strip('"')
     if version not in TARGETS.get(name, ()):
         raise Refused(
-            f"the host runs {name or 'an unknown system'} {version}; houblon knows Debian 13 and, for web services, Debian 12",
+            f"the host runs {name or 'an unknown system'} {version}; "
+            "houblon knows Debian 13 and, for web services, Debian 12",
             cure="Install Debian 13 on it.",
         )
 
@@ -84,7 +85,8 @@ def check_age(site: Site, record: Record | None, allow_older: bool) -> None:
     )
     if known.returncode != 0:
         raise Refused(
-            f"the host was set up by {record.by or 'somebody'} from commit {record.commit[:10]}, which this checkout does not contain",
+            f"the host was set up by {record.by or 'somebody'} from commit {record.commit[:10]}, "
+            "which this checkout does not contain",
             cure="Run `git pull` in the site's folder first, or say --allow-older if you mean to go back.",
         )
 

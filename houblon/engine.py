@@ -371,7 +371,8 @@ def _carry_out(
     session.way_in.remember(who)
     if run.soft_failures:
         raise OperationFailed(
-            "everything else is done, but:\n" + "\n".join(f"    {line}" for text in run.soft_failures for line in text.splitlines()),
+            "everything else is done, but:\n"
+            + "\n".join(f"    {line}" for text in run.soft_failures for line in text.splitlines()),
             cure="Cure the cause and run `houblon apply` again; until then the old state serves.",
         )
 

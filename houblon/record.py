@@ -144,7 +144,8 @@ def union(old: Record | None, new: Record) -> Record:
 def write_script() -> str:
     """Replace the record atomically with what comes on standard input."""
     return (
-        f"set -eu; mkdir -p -m 755 /var/lib/houblon; umask 077; cat >{RECORD}.new; sync {RECORD}.new; mv -f {RECORD}.new {RECORD}"
+        f"set -eu; mkdir -p -m 755 /var/lib/houblon; umask 077; cat >{RECORD}.new; sync {RECORD}.new; "
+        f"mv -f {RECORD}.new {RECORD}"
     )
 
 

@@ -9,9 +9,9 @@ from typing import Annotated, Any
 import typer
 
 from houblon import __version__
-from houblon.cli import admin, lab, secret
+from houblon.cli import admin, lab, secret, service
 from houblon.cli.ask import at_the_terminal, yes_or_no
-from houblon.cli.common import find_site, open_site
+from houblon.cli.common import open_site
 from houblon.cli.init import init
 from houblon.cli.out import out
 from houblon.cli.progress import Progress
@@ -26,6 +26,7 @@ app = typer.Typer(
 app.add_typer(lab.app, name="lab")
 app.add_typer(secret.app, name="secret")
 app.add_typer(admin.app, name="admin")
+app.add_typer(service.app, name="service")
 app.command()(init)
 app.command()(verify)
 app.command()(status)
@@ -40,7 +41,8 @@ AcceptNew = Annotated[
     bool, typer.Option("--accept-new", help="Trust and pin an unknown host key without asking.")
 ]
 AllowOlder = Annotated[
-    bool, typer.Option("--allow-older", help="Let an older houblon or checkout change a host that has seen a newer one.")
+    bool,
+    typer.Option("--allow-older", help="Let an older houblon or checkout change a host that has seen a newer one."),
 ]
 Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask before changing the host.")]
 
@@ -172,38 +174,10 @@ def history(site: Site = None, json: Json = False) -> None:
     for line in lines:
         commit = f"{line['commit'][:10]}{'+' if line['dirty'] else ''}" if line["commit"] else "no git"
         failure = f": {line['failure']}" if "failure" in line else ""
-        out.say(f"{line['at']}  {line['by']:<12} {line['result']:<8} {line['changes']:>4} changes  houblon {line['version']}  {commit}{failure}")
-
-
-service_app = typer.Typer(no_args_is_help=True, help="The services that a site may have.")
-app.add_typer(service_app, name="service")
-
-
-@service_app.command("list")
-def service_list(site: Site = None, json: Json = False) -> None:
-    """List the services there are, and which of them the site has."""
-    from houblon.registry import discover
-    from houblon.site import load
-
-    folder = None
-    chosen: set[str] = set()
-    try:
-        folder = find_site(site)
-        chosen = set(load(folder).services)
-    except HoublonError:
-        if site:
-            raise
-    registry = discover(folder)
-    rows = [
-        {"name": name, "chosen": name in chosen, "title": role.metadata.title, "summary": role.metadata.summary.en,
-         "upstream": role.metadata.upstream}
-        for name, role in registry.roles.items() if name in registry.services
-    ]
-    if json:
-        out.json(rows)
-        return
-    for row in rows:
-        out.say(f"{'*' if row['chosen'] else ' '} {row['name']:<14} {row['summary']}")
+        out.say(
+            f"{line['at']}  {line['by']:<12} {line['result']:<8} {line['changes']:>4} changes  "
+            f"houblon {line['version']}  {commit}{failure}"
+        )
 
 
 def _role(site: Any, name: str | None) -> str | None:

@@ -71,13 +71,14 @@ def _perform(state: Any, host: Any, batch: Batch, number: int, run: Run) -> bool
 
 def describe(batch: Batch) -> str:
     """A batch in a few words, for progress and errors; names only, never contents."""
-    names = [change_name for item in batch.items[:1] if (change_name := getattr(item, "path", None) or getattr(item, "name", ""))]
+    first = batch.items[0]
+    name = getattr(first, "path", None) or getattr(first, "name", "")
     kinds = {
         "File": "files", "Directory": "directories", "Link": "links", "Absent": "leftovers", "User": "accounts",
         "UnitState": "units", "Ensure": "steps", "Door": "switch", "Packages": "packages", "Proof": "proof",
     }
     more = f" and {len(batch.items) - 1} more" if len(batch.items) > 1 else ""
-    return f"{kinds[batch.kind]} {names[0] if names else ''}{more}".strip()
+    return f"{kinds[batch.kind]} {name}{more}".strip()
 
 
 __all__ = ["Change", "converge", "describe"]

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from houblon.connection import Result
 from houblon.errors import CannotConnect
 from houblon.facts.snapshot import STAMPS, Seen
-from houblon.operations.files import add_member
+from houblon.operations.files import REPLACED, add_member
 from houblon.operations.run import Change, Run, StepFailed
 from houblon.resources import Batch, Door
 
@@ -97,9 +97,9 @@ def _switch(door: Door, run: Run) -> str:
         path = shlex.quote(file.path)
         save.append(f"[ ! -e {path} ] || cp -a -- {path} {place}/old/{number}")
         if file.path not in run.known:
+            kept = shlex.quote(REPLACED + file.path)
             save.append(
-                f"[ ! -e {path} ] || [ -e /var/lib/houblon/replaced{path} ] || "
-                f"{{ mkdir -p \"$(dirname /var/lib/houblon/replaced{path})\"; cp -a -- {path} /var/lib/houblon/replaced{path}; }}"
+                f'[ ! -e {path} ] || [ -e {kept} ] || {{ mkdir -p "$(dirname {kept})"; cp -a -- {path} {kept}; }}'
             )
         undo.append(
             f"if [ -e {place}/old/{number} ]; then cp -a {place}/old/{number} {path}.houblon-old && "

@@ -105,7 +105,8 @@ def perform(batch: Batch, changes: Sequence[Change], run: Run) -> None:
                         f"mkdir -p -- {path}; chown {item.owner}:{item.group} -- {path}; chmod {item.mode:o} -- {path}"
                     )
                 case Link():
-                    lines.append(f"save {number} {path} theirs; parent {path}; ln -sfnT -- {shlex.quote(item.target)} {path}")
+                    target = shlex.quote(item.target)
+                    lines.append(f"save {number} {path} theirs; parent {path}; ln -sfnT -- {target} {path}")
                 case Absent():
                     ours = "ours" if item.path in run.known else "theirs"
                     remove = "rm -rf --one-file-system" if item.tree else "rm -f"
