@@ -12,14 +12,21 @@ from tests.host.sites import Applied, environment
 
 MOMENTS = ("before", "during", "torn", "after")
 SEED = 20261122
-COMMANDS = 14
-"""Changing commands of the run that `_change` brings about, the record and the history included."""
 
 
-def _points() -> list[tuple[int, int, str]]:
-    """Twenty points, each moment five times, spread over the whole run by a fixed seed."""
+def _points() -> list[tuple[int, float, str]]:
+    """Twenty points, each moment five times, spread over the whole run (0 to 1) by a fixed seed."""
     draw = random.Random(SEED)  # noqa: S311 - repeatable on purpose
-    return [(number, draw.randrange(COMMANDS), MOMENTS[number % 4]) for number in range(20)]
+    return [(number, (number + draw.random()) / 20, MOMENTS[number % 4]) for number in range(20)]
+
+
+@pytest.fixture(scope="module")
+def commands(applied: Applied) -> int:
+    """How many changing commands the run that `_change` brings about has, record and history included."""
+    _change(applied, 99)
+    done = _killer(applied, -1, "before")
+    assert done.returncode == 0, done.stdout + done.stderr
+    return int(done.stdout.rsplit("after ", 1)[1].split()[0])
 
 
 def _change(site: Applied, number: int) -> None:
@@ -52,11 +59,15 @@ def _runs_what_the_disk_says(site: Applied, number: int) -> None:
     assert late == ""
 
 
-def _kill(site: Applied, point: int, moment: str) -> str:
-    done = subprocess.run(
+def _killer(site: Applied, point: int, moment: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
         [sys.executable, "-m", "tests.faults.killer", str(point), moment, str(site.site_folder)],
         capture_output=True, text=True, stdin=subprocess.DEVNULL, env=environment(), timeout=900, check=False,
     )
+
+
+def _kill(site: Applied, point: int, moment: str) -> str:
+    done = _killer(site, point, moment)
     if moment == "torn":
         site.sh("pkill -KILL -u alice; pkill -KILL -f houblon-ready", check=False)
     assert done.returncode == -9, f"the run was not killed at {point}: {done.stdout[-500:]}{done.stderr[-500:]}"
@@ -70,20 +81,20 @@ def _heal(site: Applied) -> None:
 
 
 @pytest.mark.host
-@pytest.mark.parametrize(("number", "point", "moment"), [(100, 2, "torn"), (101, 5, "after")])
-def test_a_killed_apply_is_healed(applied: Applied, number: int, point: int, moment: str) -> None:
+@pytest.mark.parametrize(("number", "part", "moment"), [(100, 0.25, "torn"), (101, 0.5, "after")])
+def test_a_killed_apply_is_healed(applied: Applied, commands: int, number: int, part: float, moment: str) -> None:
     _change(applied, number)
-    _kill(applied, point, moment)
+    _kill(applied, int(part * commands), moment)
     _heal(applied)
     _runs_what_the_disk_says(applied, number)
 
 
 @pytest.mark.host
 @pytest.mark.faults
-@pytest.mark.parametrize(("number", "point", "moment"), _points())
-def test_twenty_kills_are_healed(applied: Applied, number: int, point: int, moment: str) -> None:
+@pytest.mark.parametrize(("number", "part", "moment"), _points())
+def test_twenty_kills_are_healed(applied: Applied, commands: int, number: int, part: float, moment: str) -> None:
     _change(applied, number)
-    _kill(applied, point, moment)
+    _kill(applied, int(part * commands), moment)
     _heal(applied)
     _runs_what_the_disk_says(applied, number)
 
