@@ -44,7 +44,7 @@ def run(compute: Compute = build) -> None:
     record = Record.read(parse(connection.run(script_for(())).lines()).record)
     model = compute(site, vault, record)
     seen = parse(connection.run(script_for([item for _, item in model.items()])).lines())
-    known = record.paths() if record else frozenset()
+    known = record.ours() if record else frozenset()
     way_in = WayIn(site, vault, at_the_terminal())
     ours = Run(connection, way_in, seen=seen, units=model.units(), known=known)
     operation: Any = converge
