@@ -36,7 +36,7 @@ from houblon.vault import Vault  # noqa: E402
 
 CACHE = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "houblon-bench"
 NEAR = "127.77.0.1"
-"""Where the slow line listens, on port 22: the port is part of what houblon manages."""
+"""Where the line to the host begins, on port 22: address and port are part of what houblon manages."""
 
 
 @dataclass
@@ -62,7 +62,7 @@ def ansible() -> Path:
 
 
 def make_site(lab: Lab, folder: Path) -> Model:
-    """The association example, with keys, domain, address and CA of the lab."""
+    """The association example, with keys, domain and CA of the lab, behind the line."""
     shutil.copytree(ROOT / "inventories" / "association", folder)
     local = folder / ".local"
     local.mkdir(mode=0o700)
@@ -73,14 +73,15 @@ def make_site(lab: Lab, folder: Path) -> Model:
     shutil.copy(lab.acme_ca_bundle, folder / "acme-ca.pem")
     (folder / "acme-roots.pem").write_text(lab.issuing_roots())
     file = folder / "site.yaml"
-    text = file.read_text().replace("houblonnieres.example", lab.domain).replace("192.0.2.20", lab.hosts[0].address)
+    text = file.read_text().replace("houblonnieres.example", lab.domain).replace("192.0.2.20", NEAR)
     text = re.sub(r"ssh-ed25519 \S+ awa@portable", public, text, count=1)
     tls = f"tls:\n  directory: {lab.acme_directory}\n  ca_bundle: acme-ca.pem\n  roots: acme-roots.pem\n\n"
     text = text.replace("  user: debian", "  user: root").replace("services:", f"{tls}services:")
     file.write_text(text)
     os.environ["HOUBLON_IDENTITY"] = str(key)
     Vault.init(folder, {"awa": [public]}, "awa", "ssh", None)
-    houblon("apply", folder, "--yes", "--accept-new")
+    with line(lab.hosts[0].address, 0):
+        houblon("apply", folder, "--yes", "--accept-new")
     return build(load(folder), Vault(folder))
 
 
@@ -92,7 +93,7 @@ def houblon(command: str, folder: Path, *options: str) -> str:
     return done.stdout
 
 
-def play(folder: Path, address: str, mitogen: bool) -> str:
+def play(folder: Path, mitogen: bool) -> str:
     """One cold run of the playbook: no connection is left from an earlier one."""
     place = ansible()
     plugin = next(place.glob("lib/python*/site-packages/ansible_mitogen/plugins/strategy"))
@@ -100,7 +101,7 @@ def play(folder: Path, address: str, mitogen: bool) -> str:
     config = folder / "ansible.cfg"
     config.write_text(CONFIG.format(folder=folder, mitogen=extra))
     done = subprocess.run(
-        [place / "bin/ansible-playbook", "-i", folder / "inventory.json", "-e", f"ansible_host={address}",
+        [place / "bin/ansible-playbook", "-i", folder / "inventory.json", "-e", f"ansible_host={NEAR}",
          folder / "playbook.yml"],
         capture_output=True, text=True, check=False, cwd=folder,
         env={**os.environ, "ANSIBLE_CONFIG": str(config), "PATH": f"{place / 'bin'}:{os.environ['PATH']}"},
@@ -119,11 +120,8 @@ def changed(output: str) -> list[str]:
 
 
 @contextmanager
-def line(target: str, one_way: float) -> Iterator[str]:
-    """The address under which the host is reached with this delay."""
-    if not one_way:
-        yield target
-        return
+def line(target: str, one_way: float) -> Iterator[None]:
+    """Reach the host under `NEAR`, with this delay in ms."""
     process = subprocess.Popen(
         [sys.executable, ROOT / "bench/delayline.py", f"{NEAR}:22", f"{target}:22", str(one_way)],
         stdout=subprocess.PIPE, text=True,
@@ -132,7 +130,7 @@ def line(target: str, one_way: float) -> Iterator[str]:
     if process.stdout.readline() != "ready\n":
         raise SystemExit(f"the slow line cannot listen on {NEAR}, port 22: does an sshd here listen on all addresses?")
     try:
-        yield NEAR
+        yield
     finally:
         process.kill()
         process.wait()
@@ -149,22 +147,13 @@ def timed(runs: int, work: object, *arguments: object) -> Took:
     return took
 
 
-def measure(folder: Path, playbook: Path, host: str, milliseconds: int, runs: int) -> dict[str, Took]:
+def measure(folder: Path, playbook: Path, host: str, milliseconds: int, runs: int) -> Iterator[tuple[str, Took]]:
     """All four at one delay."""
-    file = folder / "site.yaml"
-    original = file.read_text()
-    with line(host, milliseconds / 2) as address:
-        file.write_text(original.replace(f"address: {host}", f"address: {address}"))
-        try:
-            assert "No changes" in houblon("plan", folder, "--accept-new")
-            return {
-                "houblon plan": timed(runs, houblon, "plan", folder),
-                "houblon apply": timed(runs, houblon, "apply", folder, "--yes"),
-                "Ansible + mitogen": timed(max(1, runs // 2), play, playbook, address, True),
-                "Ansible": timed(max(1, runs // 3), play, playbook, address, False),
-            }
-        finally:
-            file.write_text(original)
+    with line(host, milliseconds / 2):
+        yield "houblon plan", timed(runs, houblon, "plan", folder)
+        yield "houblon apply", timed(runs, houblon, "apply", folder, "--yes")
+        yield "Ansible + mitogen", timed(max(1, runs // 2), play, playbook, True)
+        yield "Ansible", timed(max(1, runs // 3), play, playbook, False)
 
 
 def main() -> None:
@@ -184,20 +173,18 @@ def main() -> None:
                 password=str(vault.get("base", "sudo-awa").reveal()),
             )  # fmt: skip
             address = lab.hosts[0].address
-            known = (folder / "known_hosts").read_text()
-            (playbook / "known_hosts").write_text(known + known.replace(address, NEAR))
-            print(f"first run of Ansible changed: {changed(play(playbook, address, True))}", file=sys.stderr)
-            left = changed(play(playbook, address, True))
-            plan = houblon("plan", folder)
-            print(f"{sum(len(b.items) for b in model.batches)} resources, {count} Ansible tasks; second runs: "
+            shutil.copy(folder / "known_hosts", playbook)
+            with line(address, 0):
+                left = changed(play(playbook, True))
+                plan = houblon("plan", folder)
+            print(f"{sum(len(b.items) for b in model.batches)} resources, {count} Ansible tasks; then: "
                   f"Ansible changes {left or 'nothing'}, houblon: {plan.strip().splitlines()[-1]}")  # fmt: skip
             for milliseconds in map(int, given.ms.split(",")):
                 print(f"\nround trip {milliseconds} ms         wall s: median, least    control CPU s", flush=True)
-                table = measure(folder, playbook, address, milliseconds, given.runs)
-                base = statistics.median(table["houblon plan"].wall)
-                for name, took in table.items():
-                    ratio = statistics.median(took.wall) / base
-                    print(f"  {name:<22} {took.text}   {ratio:6.1f} x", flush=True)
+                base = 0.0
+                for name, took in measure(folder, playbook, address, milliseconds, given.runs):
+                    base = base or statistics.median(took.wall)
+                    print(f"  {name:<22} {took.text}   {statistics.median(took.wall) / base:6.1f} x", flush=True)
         finally:
             lab.down()
 

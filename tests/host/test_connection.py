@@ -61,6 +61,15 @@ def houblon(*arguments: str | Path, **variables: str) -> subprocess.CompletedPro
     )
 
 
+def logged(site: Applied, word: str) -> int:
+    """How many lines of the host's logs, and of what houblon keeps there, hold a word."""
+    script = """cat >/root/word
+{ journalctl -q -o export; cat /var/lib/houblon/*.json*; find /var/log -name '*.log' -exec cat {} +; } 2>/dev/null |
+  grep -acF -f /root/word
+rm /root/word"""
+    return int(site.host.console(["sh", "-c", script], input=word.encode()).stdout)
+
+
 def contact_as(site: Applied, user: str) -> None:
     file = site.site_folder / "site.yaml"
     text = re.sub(r"\n  user: .*", "", file.read_text())
@@ -162,8 +171,7 @@ def test_first_contact_as_a_sudo_user_with_a_password_that_nobody_sees(site: App
     assert seen["polls"] > 5 and seen["control"], "the watch must see what it looks for when it is there"
     assert seen["found"] == []
     assert PASSWORD not in done.stdout + done.stderr
-    assert "COMMAND=" in site.sh("journalctl -q -o cat _COMM=sudo")
-    assert PASSWORD not in site.sh("journalctl -q -o export | tr -d '\\0'")
+    assert logged(site, "COMMAND=") > 0 and logged(site, PASSWORD) == 0
 
 
 def test_a_wrong_sudo_password_is_one_clear_error_and_one_failed_try(site: Applied, tmp_path: Path) -> None:
@@ -377,7 +385,7 @@ def test_exit_codes_and_secrets_in_errors(site: Applied) -> None:
     assert bug.returncode == 1 and "RuntimeError" in bug.stderr and "Traceback" in bug.stderr
     for done in (stored, failed, as_json, bug):
         assert PASSWORD not in done.stdout + done.stderr
-    assert PASSWORD not in site.sh("journalctl -q -o export | tr -d '\\0'; cat /var/lib/houblon/history.jsonl")
+    assert logged(site, PASSWORD) == 0
     history = houblon("history", folder)
     assert "failed" in history.stdout and PASSWORD not in history.stdout
 
@@ -405,4 +413,4 @@ def test_a_planted_sudo_password_shows_nowhere(applied: Applied) -> None:
     ]
     for run in runs:
         assert word not in run.stdout + run.stderr
-    assert word not in applied.sh("journalctl -q -o export | tr -d '\\0'; cat /var/lib/houblon/*.json*")
+    assert logged(applied, word) == 0
