@@ -11,7 +11,7 @@ help:
 	@echo 'make test-fast    tests that need no host: under a minute'
 	@echo 'make test         these, host tests, and one fault of each kind: under 40 minutes; needs root or sudo'
 	@echo 'make test-faults  all host and fault tests; hours rather than minutes'
-	@echo 'make lint         ruff and mypy'
+	@echo 'make lint         ruff, mypy, and shellcheck where it is'
 	@echo 'make docs         write the generated part of docs/reference'
 	@echo 'make bench        compare a no-op with Ansible, on a lab host'
 	@echo 'make clean        remove .venv and caches'
@@ -34,6 +34,7 @@ demo-down: .venv/.made
 lint: .venv/.made
 	$(BIN)/ruff check .
 	$(BIN)/mypy
+	@if command -v shellcheck >/dev/null; then shellcheck tools/* .ci/run; else echo 'no shellcheck here'; fi
 
 test-fast: .venv/.made
 	@tools/packages tests
