@@ -167,7 +167,7 @@ def test_what_is_wrong_with_a_certificate(ca: Pair) -> None:
         judge_certificate("pad.test", certificate, certificate, "hostname mismatch", NOW)
     with pytest.raises(Broken, match="older or other one"):
         judge_certificate("pad.test", certificate, other, "", NOW)
-    with pytest.raises(Broken, match="29 days are left, 33% of its lifetime"):
-        judge_certificate("pad.test", certificate, certificate, "", NOW + timedelta(days=59, hours=1))
-    judge_certificate("pad.test", certificate, certificate, "", NOW + timedelta(days=58))
+    with pytest.raises(Broken, match="21 days are left, 24% of its lifetime"):
+        judge_certificate("pad.test", certificate, certificate, "", NOW + timedelta(days=67, hours=1))
+    judge_certificate("pad.test", certificate, certificate, "", NOW + timedelta(days=66))
     assert fraction_left(certificate, NOW + timedelta(days=90)) < 0
