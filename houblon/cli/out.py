@@ -15,8 +15,8 @@ from houblon.errors import HoublonError
 from houblon.mask import Masker
 
 if TYPE_CHECKING:
-    from houblon.engine import Plan
     from houblon.operations.run import Change
+    from houblon.session import Plan
     from houblon.vault import Vault
 
 

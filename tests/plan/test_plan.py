@@ -12,7 +12,7 @@ from typing import Any, cast
 
 import pytest
 
-from houblon import engine
+from houblon import session
 from houblon import site as sites
 from houblon.connection import Connection
 from houblon.facts.snapshot import script_for
@@ -63,8 +63,8 @@ def model_of(site: Site) -> Model:
 def prepare(model: Model) -> tuple[Run, list[str]]:
     """Prepare every operation on a bare host; returns the run, and the names of the operations in their order."""
     run = Run(cast(Connection, Never()), units=model.units())
-    state = engine._state(cast(Connection, Never()), model.site.host.address)
-    engine._prepare(state, model.batches, run)
+    state = session.pyinfra_state(cast(Connection, Never()), model.site.host.address)
+    session.prepare(state, model.batches, run)
     (host,) = state.inventory
     names = ["/".join(sorted(state.op_meta[key].names)) for key in state.get_op_order()]
     assert len(state.ops[host]) == len(names) == len(model.batches)
