@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import getpass
 import hashlib
+import logging
 import os
 import socket
 from collections.abc import Callable, Iterator
@@ -24,6 +25,9 @@ if TYPE_CHECKING:
     from houblon.settings import Admin
     from houblon.site import Site
     from houblon.vault import Vault
+
+# paramiko prints tracebacks of its own when a line breaks; houblon reports that in one sentence.
+logging.getLogger("paramiko").setLevel(logging.CRITICAL + 1)
 
 CONNECT_SECONDS = 20
 MAX_KEYS = 6

@@ -122,7 +122,7 @@ class Plugin:
         config.option.tbstyle = "native"
 
     def pytest_collect_file(self, file_path: Path, parent: pytest.Collector) -> pytest.Collector | None:
-        if file_path != self.context.site.file:
+        if file_path != self.context.site.file.resolve():
             return None
         node: SiteFile = SiteFile.from_parent(parent, path=file_path)
         node.context, node.only = self.context, self.only

@@ -67,7 +67,7 @@ def verify(
         context.look()
         if not options.quick and _scans(context, options.only):
             context.vantage.start_scan(scan_skips(context))
-        status = _pytest(site.file, plugin)
+        status = _pytest(site.file.resolve(), plugin)
     finally:
         context.close()
     if plugin.lost is not None:

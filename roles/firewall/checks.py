@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from typing import Any
 
+import pytest
+
 from houblon.claims import tr
 from houblon.verify import Broken
 
 LIST = "nft -s list table inet houblon"
 
 
+@pytest.mark.root
 def test_live_rules_are_those_of_the_file(host: Any) -> None:
     """The kernel's table is exactly what the file makes (loaded beside it, in a network of its own)."""
     live = host.check_output(LIST)
