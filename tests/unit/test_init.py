@@ -9,6 +9,7 @@ import os
 import pty
 import select
 import shutil
+import signal
 import subprocess
 import sys
 import time
@@ -283,6 +284,8 @@ class Terminal:
     def __init__(self, *arguments: str) -> None:
         self.pid, self.fd = pty.fork()
         if self.pid == 0:  # pragma: no cover - the child
+            # Tests run in the background (nohup, some CI) inherit an ignored Ctrl-C.
+            signal.signal(signal.SIGINT, signal.SIG_DFL)
             os.execv(  # noqa: S606
                 sys.executable, [sys.executable, "-c", "from houblon.cli import main; main()", *arguments]
             )
@@ -330,7 +333,9 @@ def test_ctrl_c_at_a_question(home: Path) -> None:
     terminal.type("en\n")
     terminal.until("Name of the site")
     # A signal between Python's last look and its read(2) waits for the next byte: press again, as a person would.
-    while not select.select([terminal.fd], [], [], 1)[0]:
+    for _ in range(60):
+        if select.select([terminal.fd], [], [], 1)[0]:
+            break
         terminal.type("\x03")
     assert terminal.status() == 130, terminal.shown
     assert "Traceback" not in terminal.shown
