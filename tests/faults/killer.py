@@ -45,8 +45,10 @@ def wrapped(self: Run, script: str, stdin: bytes = b"", timeout: float | None = 
     if MOMENT == "after":
         shell(self, script, stdin, timeout, step)
         die()
-    gevent.spawn_later(0.15, die)
-    return shell(self, script, stdin, timeout, step)
+    gevent.spawn_later(0.05, die)
+    shell(self, script, stdin, timeout, step)
+    die()
+    return None
 
 
 Run.shell = wrapped  # type: ignore[method-assign]
