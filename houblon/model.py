@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections import defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -134,10 +135,17 @@ def removal(site: Site, vault: Vault, name: str, record: RoleRecord, purge: bool
         batches.append(Batch(name, "remove", tuple(Absent(p) for p in paths)))
     if purge and record.data:
         batches.append(Batch(name, "remove", tuple(
-            Ensure(f"delete {path} with all data in it", check=f"[ ! -e '{path}' ]", run=f"rm -rf -- '{path}'")
-            for path in sorted(record.data)
+            _purge(path) for path in sorted(record.data)
         )))
     return batches
+
+
+def _purge(path: str) -> Ensure:
+    quoted = shlex.quote(path)
+    return Ensure(
+        f"delete {path} with all data in it", check=f"[ ! -e {quoted} ]",
+        run=f"rm -rf --one-file-system -- {quoted}",
+    )
 
 
 def data_paths(site: Site, role: str) -> list[str]:

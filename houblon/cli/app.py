@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import traceback
 from collections.abc import Sequence
 from typing import Annotated, Any
@@ -145,8 +146,11 @@ def remove(
     from houblon import engine
 
     loaded, vault = open_site(site)
-    if purge and not yes and typer.prompt(f"This deletes all data of {service}. Type its name") != service:
-        raise Refused("that is not the service's name; nothing was changed")
+    if purge and not yes:
+        if not sys.stdin.isatty():
+            raise Refused(f"nobody is here to confirm that all data of {service} goes", cure="Say --yes in scripts.")
+        if typer.prompt(f"This deletes all data of {service}. Type its name") != service:
+            raise Refused("that is not the service's name; nothing was changed")
     with Progress(hidden=json or out.verbosity < 0) as progress:
         result, kept = engine.remove(
             loaded, vault, at_the_terminal(), service, purge=purge, agree=_agreement(yes, json), progress=progress
@@ -190,8 +194,6 @@ def _agreement(yes: bool, json: bool) -> Any:
             out.plan(plan)
         if yes:
             return True
-        import sys
-
         if not sys.stdin.isatty():
             raise Refused("nobody is here to agree to these changes", cure="Say --yes in scripts.")
         return yes_or_no("Change the host?")

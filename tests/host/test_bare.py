@@ -117,14 +117,22 @@ def test_a_role_of_the_site_gets_everything_and_leaves_cleanly(applied: Applied)
         assert "7070" not in applied.sh("nft list table inet houblon")
         assert applied.sh(f"ls /etc/nginx/houblon/vhosts/{name}.conf 2>&1 || echo gone").strip().endswith("gone")
         assert not any(applied.plan().values()), "nothing left to do, nothing left over"
+
+        site_file.write_text(original.replace("  portal:\n", "  portal:\n  toy:\n"))
+        applied.cli("apply", "--yes")
+        assert applied.sh("cat /var/lib/toy/data") == "precious\n"
+        site_file.write_text(original)
+        _remove(applied, "toy", "--purge")
+        assert applied.sh("ls -d /var/lib/toy || echo gone", check=False).strip() == "gone"
+        assert not any(applied.plan().values())
     finally:
         shutil.rmtree(role.parent)
         site_file.write_text(original)
 
 
-def _remove(site: Applied, service: str) -> str:
+def _remove(site: Applied, service: str, *options: str) -> str:
     done = subprocess.run(
-        [sys.executable, "-m", "houblon", "remove", service, str(site.site_folder), "--yes"],
+        [sys.executable, "-m", "houblon", "remove", service, str(site.site_folder), "--yes", *options],
         capture_output=True, text=True, stdin=subprocess.DEVNULL, env=environment(), check=False,
     )
     assert done.returncode == 0, done.stdout + done.stderr
