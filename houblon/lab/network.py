@@ -13,7 +13,7 @@ from typing import Any
 
 from houblon.errors import OperationFailed, Refused
 from houblon.lab.machine import resolvers
-from houblon.lab.state import LabState, labs_dir
+from houblon.lab.state import LOCK, LabState
 
 Network = IPv4Network | IPv6Network
 POOLS = ("10.64.0.0/10", "172.16.0.0/12", "192.168.0.0/16")
@@ -84,7 +84,8 @@ def create(state: LabState) -> None:
     _ip("link", "set", state.bridge, "up", check=True)
     for setting, least in SETTINGS.items():
         if (now := int(setting.read_text())) < least:
-            (labs_dir() / f".{setting.name}").write_text(str(now))
+            if not (saved := _saved(setting)).exists():
+                saved.write_text(str(now))
             setting.write_text(str(least))
     # nft refuses "}" on the line of a rule.
     ruleset = f"""table ip {state.table} {{
@@ -98,19 +99,22 @@ def create(state: LabState) -> None:
     _nft("".join(forward_rules(json.loads(_nft_json("chains")), state)))
 
 
-def remove(state: LabState, last: bool) -> None:
-    """Remove what `create` made; nothing there is fine.
-
-    :param last: no other lab is left, so the machine's forwarding goes back to what it was.
-    """
+def remove(state: LabState) -> None:
+    """Remove what `create` made; nothing there is fine. The last lab's settings go back to what they were."""
     subprocess.run(["nft", "delete", "table", "ip", state.table], capture_output=True, check=False)
     _nft("".join(forward_rules_removal(json.loads(_nft_json("ruleset")), state)))
     _ip("link", "del", state.bridge)
-    for setting in SETTINGS if last else ():
-        saved = labs_dir() / f".{setting.name}"
-        if saved.exists():
-            setting.write_text(saved.read_text())
-            saved.unlink()
+    # Of the whole machine: labs may live in several directories.
+    if not any(Path("/sys/class/net").glob("hlab*")):
+        for setting in SETTINGS:
+            if (saved := _saved(setting)).exists():
+                setting.write_text(saved.read_text())
+                saved.unlink()
+
+
+def _saved(setting: Path) -> Path:
+    """Where a setting's own value waits; gone with a reboot, as the setting is."""
+    return LOCK.with_name(f"houblon-lab.{setting.name}")
 
 
 def forward_rules(listing: dict[str, Any], state: LabState) -> list[str]:

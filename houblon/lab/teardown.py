@@ -67,8 +67,7 @@ def _destroy(state: LabState) -> None:
     for host in state.machines():
         driver.destroy(state, host)
     if state.driver != "spare":
-        others = [other for other in all_states() if other.driver != "spare" and other.name != state.name]
-        network.remove(state, last=not others)
+        network.remove(state)
     # Renamed first: a kill in the middle of the removal leaves no lab that looks whole.
     doomed = labs_dir() / f"{SCRAP}{secrets.token_hex(4)}"
     state.directory.rename(doomed)
