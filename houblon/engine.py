@@ -149,7 +149,7 @@ def _carry_out(
     between = records.union(session.record, new)
     between.result = "running"
     # What the record says may exist must be written down before it does.
-    _put(run, records.write_script(), between.to_json(), "write the record")
+    _put(run, records.write_script, between.to_json(), "write the record")
     _note(run, who, now, "started", len(run.changes), new)
     total = sum(1 for keys in run.planned.values() if keys)
     done = 0
@@ -181,7 +181,7 @@ def _carry_out(
             final = between if run.failure or trouble else new
             final.result = "failed" if failed else "ok"
             try:
-                _put(run, records.write_script(), final.to_json(), "write the record")
+                _put(run, records.write_script, final.to_json(), "write the record")
                 _note(run, who, now, final.result, len(run.done), new)
             except HoublonError:
                 # The first failure is the one to tell; a lost lease or a full disk makes this one fail too.
@@ -220,16 +220,16 @@ def _note(run: Run, who: str, started: str, result: str, changes: int, new: Reco
     }
     if run.failure is not None:
         line["failure"] = str(run.failure).splitlines()[0]
-    _put(run, records.history_script(), (json.dumps(line) + "\n").encode(), "write the history")
+    _put(run, records.history_script, (json.dumps(line) + "\n").encode(), "write the history")
 
 
-def _put(run: Run, script: str, data: bytes, step: str) -> None:
+def _put(run: Run, script: Callable[[bytes], str], data: bytes, step: str) -> None:
     """A write of the engine's own.
 
     :raises OperationFailed: when the host cannot take it.
     """
     try:
-        run.shell(script, data, step=step)
+        run.shell(script(data), data, step=step)
     except StepFailed as failure:
         lines = "\n".join(f"    {line}" for line in failure.output.splitlines())
         raise OperationFailed(

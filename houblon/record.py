@@ -141,14 +141,20 @@ def union(old: Record | None, new: Record) -> Record:
     return both
 
 
-def write_script() -> str:
-    """Replace the record atomically with what comes on standard input."""
+def write_script(data: bytes) -> str:
+    """Replace the record atomically with ``data``, which comes on standard input."""
+    return f"set -eu; {_take(RECORD, data)}; sync {RECORD}.new; mv -f {RECORD}.new {RECORD}"
+
+
+def history_script(data: bytes) -> str:
+    """Append ``data``, which comes on standard input, to the history."""
+    return f"set -eu; {_take(HISTORY, data)}; cat {HISTORY}.new >>{HISTORY}; rm -f {HISTORY}.new"
+
+
+def _take(path: str, data: bytes) -> str:
+    # A line that is cut looks to `cat` like the end of its input: half a record, or none, would take the place of
+    # a whole one, and the next run would not know what is ours.
     return (
-        f"set -eu; mkdir -p -m 755 /var/lib/houblon; umask 077; cat >{RECORD}.new; sync {RECORD}.new; "
-        f"mv -f {RECORD}.new {RECORD}"
+        f"mkdir -p -m 755 /var/lib/houblon; umask 077; cat >{path}.new; "
+        f"[ $(wc -c <{path}.new) -eq {len(data)} ] || {{ rm -f {path}.new; echo 'the line was cut' >&2; exit 65; }}"
     )
-
-
-def history_script() -> str:
-    """Append a line from standard input to the history."""
-    return f"set -eu; mkdir -p -m 755 /var/lib/houblon; umask 077; cat >>{HISTORY}"
