@@ -11,6 +11,7 @@ import shlex
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pyinfra.api import State
@@ -104,8 +105,7 @@ def remove(
             gone = session.record.roles.pop(name)
             kept = [] if purge else list(gone.data)
             batches = removal(session.site, vault, name, gone, purge)
-            rest = sorted(set(session.record.roles) - {role.name for role in session.site.roles} - {name})
-            session.site = sites.load(site.folder, session.record.claims_of(set(rest)))
+            session.site, session.unmanaged = _without(site.folder, session.record, name)
             session.model = build(session.site, vault, session.record)
             # The others first: nginx must have let go of a vhost's files before they vanish.
             session.model.batches += batches
@@ -134,6 +134,19 @@ def _session(site: Site, vault: Vault, asking: Asking, options: Options) -> Iter
         session.close()
 
 
+def _without(folder: Path, record: Record, name: str) -> tuple[Site, list[str]]:
+    """The site once a role has gone from its host's record, and the roles there that nothing in it places.
+
+    What only the role that goes had placed (nginx and tls, for the last vhost) stays as it is, and recorded.
+    """
+    rest = set(record.roles) - {role.name for role in sites.load(folder).roles}
+    site = sites.load(folder, record.claims_of(rest))
+    placed = {role.name for role in site.roles}
+    if name in placed:
+        raise Refused(f"what is still on this host needs {name}", cure=f"Remove first: {', '.join(sorted(rest))}.")
+    return site, sorted(set(record.roles) - placed)
+
+
 def _carry_out(
     session: Session, run: Run, state: State, who: str, progress: Callable[[str, int, int], None],
     without: str | None = None,
@@ -144,8 +157,8 @@ def _carry_out(
     for name in session.unmanaged:
         if session.record and name != without:
             new.roles[name] = session.record.roles[name]
-    if session.options.only and session.record:
-        new.roles = {**session.record.roles, **{n: r for n, r in new.roles.items() if n == session.options.only}}
+    if session.options.only:
+        new = records.of_one(session.record, new, session.options.only)
     between = records.union(session.record, new)
     between.result = "running"
     # What the record says may exist must be written down before it does.

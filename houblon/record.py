@@ -141,6 +141,15 @@ def union(old: Record | None, new: Record) -> Record:
     return both
 
 
+def of_one(old: Record | None, new: Record, role: str) -> Record:
+    """The record once one role alone is applied: nothing of the others is taken yet that was not before."""
+    mine = Record(**{**new.__dict__, "roles": {n: r for n, r in new.roles.items() if n == role}})
+    if old is None:
+        return mine
+    pending = sorted(set(old.pending) - mine.paths())
+    return Record(**{**mine.__dict__, "roles": {**old.roles, **mine.roles}, "pending": pending})
+
+
 def write_script(data: bytes) -> str:
     """Replace the record atomically with ``data``, which comes on standard input."""
     return f"set -eu; {_take(RECORD, data)}; sync {RECORD}.new; mv -f {RECORD}.new {RECORD}"

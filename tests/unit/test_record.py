@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import shutil
 import subprocess
 from pathlib import Path
 
 import pytest
 
-from houblon.record import history_script, write_script
+from houblon import site as sites
+from houblon.claimjson import claim_to_json
+from houblon.claims import Claim, Port
+from houblon.engine import _without
+from houblon.record import Record, RoleRecord, history_script, of_one, write_script
 
 
 @pytest.mark.parametrize("script", [write_script, history_script])
@@ -24,3 +29,30 @@ def test_a_cut_line_leaves_the_old_record(tmp_path: Path, script: object, arrive
     subprocess.run(["sh", "-c", text], input=new, check=True)
     assert file.read_bytes() == (new if script is write_script else b'{"old":1}\n' + new)
     assert list(tmp_path.iterdir()) == [file]
+
+
+def test_one_role_alone_takes_nothing_of_the_others() -> None:
+    """After `apply --only`, what stands in the others' places is still somebody else's."""
+    role = {name: RoleRecord(files={f"/etc/{name}": {}}) for name in ("base", "nginx")}
+    new = Record(roles=role)
+    assert of_one(None, new, "nginx").paths() == {"/etc/nginx"}
+    killed = Record(roles=role, pending=["/etc/base", "/etc/nginx"])
+    assert of_one(killed, new, "nginx").pending == ["/etc/base"]
+    assert of_one(killed, new, "nginx").paths() == {"/etc/base", "/etc/nginx"}
+
+
+def test_removing_the_last_service_forgets_nothing_else(tmp_path: Path) -> None:
+    """nginx and tls, which only the portal placed, are on the host still: in the record, their ports open."""
+    folder = tmp_path / "site"
+    shutil.copytree(Path(__file__).parents[2] / "inventories" / "home", folder)
+    full = sites.load(folder)
+    record = Record()
+    for role in full.roles:
+        claims = [claim_to_json(c) for c in full.claims(Claim) if c.role == role.name]
+        record.roles[role.name] = RoleRecord(claims=claims)
+    text = (folder / "site.yaml").read_text()
+    (folder / "site.yaml").write_text(text[: text.index("\nservices:")] + "\nservices: {}\n")
+    del record.roles["portal"]
+    site, unmanaged = _without(folder, record, "portal")
+    assert {role.name for role in site.roles} | set(unmanaged) == set(record.roles)
+    assert {80, 443} <= {port.number for port in site.claims(Port)}
