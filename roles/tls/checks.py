@@ -51,7 +51,7 @@ def test_a_renewal_would_succeed(host: Any, role: Tls) -> None:
     if role.config.mode == "self-signed":
         pytest.skip("self-signed certificates need no authority")
     # A dry run goes to Let's Encrypt's staging directory unless told otherwise, whoever issued.
-    server = "" if role.config.directory == LETS_ENCRYPT else f" --server {role.config.directory}"
+    server = "" if role.config.directory == LETS_ENCRYPT else f" --server '{role.config.directory}'"
     for lineage in role.lineages():
         done = host.run(
             "set -a; . /etc/houblon/acme.env; set +a;"
