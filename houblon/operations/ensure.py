@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from houblon.errors import OperationFailed
 from houblon.facts.snapshot import Seen
 from houblon.operations.run import Change, Run, StepFailed
 from houblon.resources import Batch, Ensure
@@ -34,3 +35,8 @@ def perform(batch: Batch, changes: Sequence[Change], run: Run) -> None:
             if not item.soft:
                 raise
             run.soft_failures.append(f"{batch.role}: {item.name}\n{failure.output}")
+        except OperationFailed as late:
+            # It goes on alone; the next command waits for it (`Run.shell`).
+            if not item.soft:
+                raise
+            run.soft_failures.append(f"{batch.role}: {item.name}\n{late.what}")

@@ -5,14 +5,14 @@ from __future__ import annotations
 import hashlib
 import tempfile
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from houblon.connection import Connection
-from houblon.errors import Refused
+from houblon.errors import OperationFailed, Refused
 from houblon.facts.snapshot import Entry, Seen, UnitSeen, UserSeen
 from houblon.operations import ensure, files, packages, proof, units, users
 from houblon.operations.run import NOTHING, Run, StepFailed
@@ -279,6 +279,24 @@ def test_a_run_that_lost_its_lease_changes_nothing(host: Localhost) -> None:
     with pytest.raises(StepFailed):
         host.start().shell(f"touch {host.prefix}/x")
     assert not (host.prefix / "x").exists()
+
+
+@pytest.mark.parametrize("soft", [True, False])
+def test_a_step_that_takes_too_long_stops_the_run_unless_it_is_soft(host: Localhost, soft: bool) -> None:
+    step = Ensure("slow", "false", "sleep 30", soft=soft, timeout_seconds=1)
+    run, batch = host.start(), Batch("r", "activate", (step,))
+
+    def late(*_: object, **__: object) -> Any:
+        raise OperationFailed("a command did not end within 1 s")
+
+    run.shell = late  # type: ignore[method-assign]
+    changes = ensure.diff(batch, host.look((step,)), run)
+    if soft:
+        ensure.perform(batch, changes, run)
+        assert run.soft_failures == ["r: slow\na command did not end within 1 s"]
+    else:
+        with pytest.raises(OperationFailed):
+            ensure.perform(batch, changes, run)
 
 
 def test_a_soft_step_fails_softly_and_a_hard_one_stops(host: Localhost) -> None:
