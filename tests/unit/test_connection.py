@@ -311,3 +311,27 @@ def test_why_root_is_not_ours(user: str, said: bytes, tried: bool, expected: str
 @pytest.mark.parametrize("text", ["", "plain", "it's", "a'b'c", "$(x) `y` \\ \" \n"])
 def test_quoting(text: str) -> None:
     assert shlex.split(module._quote(text)) == [text]
+
+
+def test_the_second_connection_offers_the_admins_own_keys_alone(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Somebody with eight keys in the agent, the right one last, must not find the new sshd undone."""
+    own(folder, make_key(tmp_path / "right"))
+    keys = [paramiko.Ed25519Key.from_private_key_file(str(tmp_path / "right"))]
+    for number in range(7):
+        make_key(tmp_path / f"other{number}")
+        keys.insert(0, paramiko.Ed25519Key.from_private_key_file(str(tmp_path / f"other{number}")))
+    way = door(folder)
+    offered: list[list[paramiko.PKey]] = []
+
+    def connect_with(user: str, given: list[paramiko.PKey]) -> Connection:
+        offered.append(given)
+        raise CannotConnect("enough seen")
+
+    monkeypatch.setattr(way, "keys", lambda: keys)
+    monkeypatch.setattr(way, "_connect", connect_with)
+    me = way.require_operator()
+    with pytest.raises(CannotConnect):
+        way.as_admin(me.name)
+    assert offered == [keys[-1:]]
