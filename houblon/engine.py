@@ -254,7 +254,7 @@ def history(site: Site, vault: Vault, asking: Asking) -> list[dict[str, Any]]:
     """Who applied what, when, with which result; oldest first."""
     with _session(site, vault, asking, Options()) as session:
         result = session.connection.run(f"cat {shlex.quote(records.HISTORY)} 2>/dev/null || :")
-        return [json.loads(line) for line in result.stdout.splitlines() if line.strip()]
+        return records.read_history(result.stdout)
 
 
 __all__ = ["Options", "Plan", "apply", "history", "plan", "remove"]

@@ -7,6 +7,7 @@ so that a run killed in between leaves nothing that nobody knows of.
 from __future__ import annotations
 
 import json
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -157,7 +158,19 @@ def write_script(data: bytes) -> str:
 
 def history_script(data: bytes) -> str:
     """Append ``data``, which comes on standard input, to the history."""
-    return f"set -eu; {_take(HISTORY, data)}; cat {HISTORY}.new >>{HISTORY}; rm -f {HISTORY}.new"
+    return (
+        f"set -eu; {_take(HISTORY, data)}; [ -z \"$(tail -c1 {HISTORY} 2>/dev/null)\" ] || echo >>{HISTORY}; "
+        f"cat {HISTORY}.new >>{HISTORY}; rm -f {HISTORY}.new"
+    )
+
+
+def read_history(text: str) -> list[dict[str, Any]]:
+    """The lines of the history; a disk that was full may have left half of one, which hides no other."""
+    found = []
+    for line in text.split("\n"):
+        with suppress(ValueError):
+            found.append(json.loads(line))
+    return found
 
 
 def _take(path: str, data: bytes) -> str:

@@ -12,7 +12,7 @@ from houblon import site as sites
 from houblon.claimjson import claim_to_json
 from houblon.claims import Claim, Port
 from houblon.engine import _without
-from houblon.record import Record, RoleRecord, history_script, of_one, write_script
+from houblon.record import Record, RoleRecord, history_script, of_one, read_history, write_script
 
 
 @pytest.mark.parametrize("script", [write_script, history_script])
@@ -56,3 +56,11 @@ def test_removing_the_last_service_forgets_nothing_else(tmp_path: Path) -> None:
     site, unmanaged = _without(folder, record, "portal")
     assert {role.name for role in site.roles} | set(unmanaged) == set(record.roles)
     assert {80, 443} <= {port.number for port in site.claims(Port)}
+
+
+def test_half_a_line_of_history_hides_no_other(tmp_path: Path) -> None:
+    file = tmp_path / "history.jsonl"
+    file.write_text('{"a":1}\n{"b":')
+    text = history_script(b'{"c":3}\n').replace("/var/lib/houblon", str(tmp_path))
+    subprocess.run(["sh", "-c", text], input=b'{"c":3}\n', check=True)
+    assert read_history(file.read_text()) == [{"a": 1}, {"c": 3}]
