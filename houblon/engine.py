@@ -65,12 +65,9 @@ def apply(
             result, run, state = session.plan()
             if not result.changes:
                 return result
-            if result.adopted and not options.adopt:
-                raise Refused(
-                    "this host is not bare:\n" + "\n".join(f"    {line}" for line in result.adopted),
-                    cure="Use a bare Debian, or say --adopt: a copy of every replaced file is kept "
-                    "under /var/lib/houblon/replaced.",
-                )
+            if not options.adopt:
+                _refuse_foreign(result, "Use a bare Debian, or say --adopt: a copy of every replaced file is kept "
+                                "under /var/lib/houblon/replaced.")  # fmt: skip
             if not agree(result):
                 raise Refused("nothing was changed, as you asked")
             run.token = lease.token
@@ -113,6 +110,7 @@ def remove(
             result, run, state = session.plan()
             session.record.roles[name] = gone
             run.known |= frozenset([*gone.files, *gone.links])
+            _refuse_foreign(result, "Run `houblon apply --adopt` first; it keeps a copy of every replaced file.")
             if not agree(result):
                 raise Refused("nothing was changed, as you asked")
             run.token = lease.token
@@ -132,6 +130,11 @@ def _session(site: Site, vault: Vault, asking: Asking, options: Options) -> Iter
         yield session
     finally:
         session.close()
+
+
+def _refuse_foreign(plan: Plan, cure: str) -> None:
+    if plan.adopted:
+        raise Refused("this host is not bare:\n" + "\n".join(f"    {line}" for line in plan.adopted), cure=cure)
 
 
 def _without(folder: Path, record: Record, name: str) -> tuple[Site, list[str]]:

@@ -11,7 +11,8 @@ import pytest
 from houblon import site as sites
 from houblon.claimjson import claim_to_json
 from houblon.claims import Claim, Port
-from houblon.engine import _without
+from houblon.engine import Plan, _refuse_foreign, _without
+from houblon.errors import Refused
 from houblon.record import Record, RoleRecord, history_script, of_one, read_history, write_script
 
 
@@ -64,3 +65,10 @@ def test_half_a_line_of_history_hides_no_other(tmp_path: Path) -> None:
     text = history_script(b'{"c":3}\n').replace("/var/lib/houblon", str(tmp_path))
     subprocess.run(["sh", "-c", text], input=b'{"c":3}\n', check=True)
     assert read_history(file.read_text()) == [{"a": 1}, {"c": 3}]
+
+
+def test_what_is_somebody_elses_is_taken_only_when_told() -> None:
+    """By `remove` too, which converges the other roles on its way."""
+    _refuse_foreign(Plan([]), "cure")
+    with pytest.raises(Refused, match="/etc/x exists and is not ours"):
+        _refuse_foreign(Plan([], adopted=["/etc/x exists and is not ours"]), "cure")
