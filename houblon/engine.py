@@ -63,12 +63,12 @@ def apply(
         try:
             session.look()
             result, run, state = session.plan()
-            if not result.changes:
+            if not result.changes and not _unwritten(session.record, options):
                 return result
             if not options.adopt:
                 _refuse_foreign(result, "Use a bare Debian, or say --adopt: a copy of every replaced file is kept "
                                 "under /var/lib/houblon/replaced.")  # fmt: skip
-            if not agree(result):
+            if result.changes and not agree(result):
                 raise Refused("nothing was changed, as you asked")
             run.token = lease.token
             _carry_out(session, run, state, me.name, progress)
@@ -130,6 +130,11 @@ def _session(site: Site, vault: Vault, asking: Asking, options: Options) -> Iter
         yield session
     finally:
         session.close()
+
+
+def _unwritten(record: Record | None, options: Options) -> bool:
+    """Whether a host that is as it should be has a record that does not say so: lost, or of a run killed at its end."""
+    return options.only is None and (record is None or record.result != "ok")
 
 
 def _refuse_foreign(plan: Plan, cure: str) -> None:

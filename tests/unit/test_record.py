@@ -11,7 +11,7 @@ import pytest
 from houblon import site as sites
 from houblon.claimjson import claim_to_json
 from houblon.claims import Claim, Port
-from houblon.engine import Plan, _refuse_foreign, _without
+from houblon.engine import Options, Plan, _refuse_foreign, _unwritten, _without
 from houblon.errors import Refused
 from houblon.record import Record, RoleRecord, history_script, of_one, read_history, write_script
 
@@ -72,3 +72,10 @@ def test_what_is_somebody_elses_is_taken_only_when_told() -> None:
     _refuse_foreign(Plan([]), "cure")
     with pytest.raises(Refused, match="/etc/x exists and is not ours"):
         _refuse_foreign(Plan([], adopted=["/etc/x exists and is not ours"]), "cure")
+
+
+def test_a_lost_or_unfinished_record_is_written_although_nothing_else_is_to_do() -> None:
+    """`verify` and `status` say "run `houblon apply`" then, which must help."""
+    assert _unwritten(None, Options()) and _unwritten(Record(result="running"), Options())
+    assert not _unwritten(Record(), Options())
+    assert not _unwritten(Record(result="failed"), Options(only="base")), "the others may be what failed"
