@@ -78,7 +78,8 @@ def check(site: Site = None) -> None:
     roles = ", ".join(role.name for role in loaded.roles)
     out.say(f"{loaded.folder / 'site.yaml'} is good: {loaded.domain} with {roles}.")
     if missing:
-        out.say(f"{len(missing)} secrets will be made by the first apply.")
+        count = f"{len(missing)} secrets" if len(missing) > 1 else "One secret"
+        out.say(f"{count} will be made by the first apply.")
 
 
 @app.command()
@@ -175,11 +176,13 @@ def history(site: Site = None, json: Json = False) -> None:
         return
     if not lines:
         out.say("houblon has changed nothing on this host yet.")
-    for line in lines:
+    # Of a run that ended only its end is shown; a start without one was cut off.
+    for line in {line["started"]: line for line in lines}.values():
+        result = "cut off" if line["result"] == "started" else line["result"]
         commit = f"{line['commit'][:10]}{'+' if line['dirty'] else ''}" if line["commit"] else "no git"
         failure = f": {line['failure']}" if "failure" in line else ""
         out.say(
-            f"{line['at']}  {line['by']:<12} {line['result']:<8} {line['changes']:>4} changes  "
+            f"{line['at']}  {line['by']:<12} {result:<8} {line['changes']:>4} changes  "
             f"houblon {line['version']}  {commit}{failure}"
         )
 
