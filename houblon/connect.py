@@ -169,9 +169,9 @@ class Door:
         return [key for key in self.keys() if _blob(key) in accepted]
 
     def _vaulted(self, name: str) -> Iterator[Credential]:
-        """The vault's password, then the one before its last rotation: the host may not know the new one yet."""
+        """The vault's password, then those before its last rotations: the host may not know the new one yet."""
         yield str(self.vault.get("base", f"sudo-{name}").reveal())
-        if (old := self.vault.previous("base", f"sudo-{name}")) is not None:
+        for old in self.vault.earlier("base", f"sudo-{name}"):
             yield str(old.reveal())
 
     def _credentials(self, name: str) -> Iterator[Credential]:

@@ -63,7 +63,7 @@ def apply(
         try:
             session.look()
             result, run, state = session.plan()
-            if not result.changes and not _unwritten(session.record, options):
+            if not result.changes and not _unwritten(session.site, session.record, options):
                 return result
             if not options.adopt:
                 _refuse_foreign(result, "Use a bare Debian, or say --adopt: a copy of every replaced file is kept "
@@ -91,7 +91,7 @@ def remove(
         lease = Lease(session.connection, me.name)
         try:
             session.look()
-            if name in {role.name for role in session.site.roles}:
+            if name in {role.name for role in site.roles}:
                 raise Refused(
                     f"the site still has {name}, or something in it needs {name}",
                     file=session.site.file, line=session.site.line_of(name),
@@ -99,22 +99,24 @@ def remove(
                 )
             if session.record is None or name not in session.record.roles:
                 raise Refused(f"houblon has put no {name} on this host", cure="See `houblon status`.")
-            gone = session.record.roles.pop(name)
-            kept = [] if purge else list(gone.data)
-            batches = removal(session.site, vault, name, gone, purge)
-            session.site, session.unmanaged = _without(site.folder, session.record, name)
+            recorded = dict(session.record.roles)
+            before = session.site
+            session.site, session.unmanaged, idle = _without(site.folder, session.record, name)
+            gone = {role: session.record.roles.pop(role) for role in (name, *idle)}
+            kept = [] if purge else list(gone[name].data)
             session.model = build(session.site, vault, session.record)
             # The others first: nginx must have let go of a vhost's files before they vanish.
-            session.model.batches += batches
+            for role, known in gone.items():
+                session.model.batches += removal(before, vault, role, known, purge and role == name)
             session.seen = session.see(session.model)
             result, run, state = session.plan()
-            session.record.roles[name] = gone
-            run.known |= frozenset([*gone.files, *gone.links])
+            session.record.roles = recorded
+            run.known |= frozenset(path for known in gone.values() for path in (*known.files, *known.links))
             _refuse_foreign(result, "Run `houblon apply --adopt` first; it keeps a copy of every replaced file.")
             if not agree(result):
                 raise Refused("nothing was changed, as you asked")
             run.token = lease.token
-            _carry_out(session, run, state, me.name, progress, without=name)
+            _carry_out(session, run, state, me.name, progress, without=frozenset(gone))
         finally:
             lease.release()
         return result, kept
@@ -132,9 +134,14 @@ def _session(site: Site, vault: Vault, asking: Asking, options: Options) -> Iter
         session.close()
 
 
-def _unwritten(record: Record | None, options: Options) -> bool:
-    """Whether a host that is as it should be has a record that does not say so: lost, or of a run killed at its end."""
-    return options.only is None and (record is None or record.result != "ok")
+def _unwritten(site: Site, record: Record | None, options: Options) -> bool:
+    """Whether a host that is as it should be has a record that does not say so.
+
+    It was lost, or is of a run killed at its end, or names a commit that the operator has just gone back from.
+    """
+    if options.only is not None:
+        return False
+    return record is None or record.result != "ok" or (options.allow_older and record.commit != site.commit()[0])
 
 
 def _refuse_foreign(plan: Plan, cure: str) -> None:
@@ -142,28 +149,32 @@ def _refuse_foreign(plan: Plan, cure: str) -> None:
         raise Refused("this host is not bare:\n" + "\n".join(f"    {line}" for line in plan.adopted), cure=cure)
 
 
-def _without(folder: Path, record: Record, name: str) -> tuple[Site, list[str]]:
-    """The site once a role has gone from its host's record, and the roles there that nothing in it places.
+def _without(folder: Path, record: Record, name: str) -> tuple[Site, list[str], list[str]]:
+    """The site once a role has gone from its host; what stays there unmanaged; and what goes with the role.
 
-    What only the role that goes had placed (nginx and tls, for the last vhost) stays as it is, and recorded.
+    System roles that nothing else needs any more (nginx and tls, with the last vhost) go too: what they were
+    recorded to claim would keep each of them alive for the other.
     """
-    rest = set(record.roles) - {role.name for role in sites.load(folder).roles}
-    site = sites.load(folder, record.claims_of(rest))
+    plain = sites.load(folder)
+    placed = {role.name for role in plain.roles}
+    services = {role for role in record.roles if role not in placed | {name} and role not in plain.registry.systems}
+    site = sites.load(folder, record.claims_of(services))
     placed = {role.name for role in site.roles}
     if name in placed:
-        raise Refused(f"what is still on this host needs {name}", cure=f"Remove first: {', '.join(sorted(rest))}.")
-    return site, sorted(set(record.roles) - placed)
+        raise Refused(f"what is still on this host needs {name}", cure=f"Remove first: {', '.join(sorted(services))}.")
+    idle = sorted(set(record.roles) - placed - services - {name})
+    return site, sorted(services), idle
 
 
 def _carry_out(
     session: Session, run: Run, state: State, who: str, progress: Callable[[str, int, int], None],
-    without: str | None = None,
+    without: frozenset[str] = frozenset(),
 ) -> None:
     connection, site = session.connection, session.site
     now = datetime.now(UTC).replace(microsecond=0).isoformat()
     new = records.desired(session.model, site, who, now)
     for name in session.unmanaged:
-        if session.record and name != without:
+        if session.record and name not in without:
             new.roles[name] = session.record.roles[name]
     if session.options.only:
         new = records.of_one(session.record, new, session.options.only)

@@ -182,8 +182,8 @@ class Unmade:
     def public(self, role: str, name: str) -> str:
         return "(not made yet)" if f"{role}/{name}" in self._missing else self._vault.public(role, name)
 
-    def previous(self, role: str, name: str) -> Secret | None:
-        return None if f"{role}/{name}" in self._missing else self._vault.previous(role, name)
+    def earlier(self, role: str, name: str) -> list[Secret]:
+        return [] if f"{role}/{name}" in self._missing else self._vault.earlier(role, name)
 
     def missing(self, specs: Iterable[SecretSpec]) -> list[str]:
         return self._vault.missing(specs)

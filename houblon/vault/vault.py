@@ -18,6 +18,9 @@ from houblon.vault.reader import Entry, Reader, State, today
 from houblon.vault.secret import Secret
 from houblon.vault.spec import DRAWN, NAME, ROLE, SecretSpec
 
+GENERATIONS = 5
+"""How many earlier values of a password are kept."""
+
 
 @dataclass(frozen=True)
 class InitResult:
@@ -125,9 +128,19 @@ class Vault(Reader):
 
     def previous(self, role: str, name: str) -> Secret | None:
         """The value before the last change (it may still open a backup repository, say), or None."""
-        self.entry(role, name)
+        return next(iter(self.earlier(role, name)), None)
+
+    def earlier(self, role: str, name: str) -> list[Secret]:
+        """The values before, latest first: one of a key, up to `GENERATIONS` of a password.
+
+        A password may be rotated more than once before an apply takes the new one to the host.
+        """
+        entry = self.entry(role, name)
         file = f"previous/{role}/{name}.age"
-        return Secret(self.decrypt(file)) if file in self.state().manifest.sums else None
+        if file not in self.state().manifest.sums:
+            return []
+        data = self.decrypt(file)
+        return [Secret(value) for value in (data.split(b"\n") if entry.about.kind in DRAWN else [data])]
 
     def known_values(self) -> list[bytes]:
         """All values decrypted or made so far, and each line of those with several: what a masker hides."""
@@ -214,7 +227,10 @@ class Vault(Reader):
         secret = f"secrets/{role}/{name}.age"
         result = {f"about/{role}/{name}": about.data}
         if keep and self.decrypt(secret) != value:
-            result[f"previous/{role}/{name}.age"] = encrypt(self.decrypt(secret), admins)
+            values = [self.decrypt(secret)]
+            if about.kind in DRAWN:
+                values += [old.reveal_bytes() for old in self.earlier(role, name)][: GENERATIONS - 1]
+            result[f"previous/{role}/{name}.age"] = encrypt(b"\n".join(values), admins)
         result[secret] = encrypt(value, admins)
         public = make.public_half(about.kind, value, f"houblon-{role}-{name}")
         if public is not None:

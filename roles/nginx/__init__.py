@@ -116,7 +116,8 @@ class Nginx(Role[NginxConfig]):
         kit.ensure(
             "nginx listens on what this host has",
             check=f"{HOST_SCRIPT} check 2>/dev/null",
-            run=f"{HOST_SCRIPT} write",
+            # No file of the model changes here, so nothing else would have nginx read it.
+            run=f"{HOST_SCRIPT} write && systemctl try-reload-or-restart nginx.service",
         )
 
     def configure(self, kit: Kit) -> None:

@@ -42,8 +42,9 @@ def test_one_role_alone_takes_nothing_of_the_others() -> None:
     assert of_one(killed, new, "nginx").paths() == {"/etc/base", "/etc/nginx"}
 
 
-def test_removing_the_last_service_forgets_nothing_else(tmp_path: Path) -> None:
-    """nginx and tls, which only the portal placed, are on the host still: in the record, their ports open."""
+@pytest.fixture
+def emptied(tmp_path: Path) -> tuple[Path, Record]:
+    """The home example without its portal, and the record of a host that still has all of it."""
     folder = tmp_path / "site"
     shutil.copytree(Path(__file__).parents[2] / "inventories" / "home", folder)
     full = sites.load(folder)
@@ -53,10 +54,26 @@ def test_removing_the_last_service_forgets_nothing_else(tmp_path: Path) -> None:
         record.roles[role.name] = RoleRecord(claims=claims)
     text = (folder / "site.yaml").read_text()
     (folder / "site.yaml").write_text(text[: text.index("\nservices:")] + "\nservices: {}\n")
-    del record.roles["portal"]
-    site, unmanaged = _without(folder, record, "portal")
-    assert {role.name for role in site.roles} | set(unmanaged) == set(record.roles)
+    return folder, record
+
+
+def test_the_last_vhost_takes_nginx_and_tls_with_it(emptied: tuple[Path, Record]) -> None:
+    """Their recorded claims would keep each alive for the other; none could ever be removed."""
+    folder, record = emptied
+    site, unmanaged, idle = _without(folder, record, "portal")
+    assert (unmanaged, idle) == ([], ["nginx", "tls"])
+    assert {role.name for role in site.roles} | {"portal", *idle} == set(record.roles)
+    assert not {80, 443} & {port.number for port in site.claims(Port)}
+
+
+def test_a_service_that_stays_keeps_what_it_needs(emptied: tuple[Path, Record]) -> None:
+    folder, record = emptied
+    record.roles["toy"] = RoleRecord(claims=[{"claim": "Vhost", "role": "toy", "fqdn": "toy.famille.example"}])
+    site, unmanaged, idle = _without(folder, record, "portal")
+    assert (unmanaged, idle) == (["toy"], [])
     assert {80, 443} <= {port.number for port in site.claims(Port)}
+    with pytest.raises(Refused, match="needs nginx"):
+        _without(folder, record, "nginx")
 
 
 def test_half_a_line_of_history_hides_no_other(tmp_path: Path) -> None:
@@ -74,8 +91,11 @@ def test_what_is_somebody_elses_is_taken_only_when_told() -> None:
         _refuse_foreign(Plan([], adopted=["/etc/x exists and is not ours"]), "cure")
 
 
-def test_a_lost_or_unfinished_record_is_written_although_nothing_else_is_to_do() -> None:
+def test_a_record_that_is_not_true_is_written_although_nothing_else_is_to_do(emptied: tuple[Path, Record]) -> None:
     """`verify` and `status` say "run `houblon apply`" then, which must help."""
-    assert _unwritten(None, Options()) and _unwritten(Record(result="running"), Options())
-    assert not _unwritten(Record(), Options())
-    assert not _unwritten(Record(result="failed"), Options(only="base")), "the others may be what failed"
+    site = sites.load(emptied[0])
+    assert _unwritten(site, None, Options()) and _unwritten(site, Record(result="running"), Options())
+    assert not _unwritten(site, Record(), Options())
+    assert not _unwritten(site, Record(result="failed"), Options(only="base")), "the others may be what failed"
+    assert not _unwritten(site, Record(commit="a" * 40), Options())
+    assert _unwritten(site, Record(commit="a" * 40), Options(allow_older=True)), "else every later run is refused"

@@ -113,6 +113,20 @@ def test_rotate_keeps_the_value_before(site: Site) -> None:
     site.open().check()
 
 
+def test_a_password_rotated_before_any_apply_is_still_known(site: Site) -> None:
+    """The host still has the first one: losing it would lock everybody out of sudo."""
+    vault = site.open()
+    first = vault.get("nextcloud", "admin")
+    vault.rotate([("nextcloud", "admin")])
+    second = vault.get("nextcloud", "admin")
+    vault.rotate([("nextcloud", "admin")])
+    assert site.open().earlier("nextcloud", "admin") == [second, first]
+    for _ in range(5):
+        vault.rotate([("nextcloud", "admin")])
+    assert len(vault.earlier("nextcloud", "admin")) == 5
+    site.open().check()
+
+
 def test_a_value_set_by_hand_is_not_rotated(site: Site) -> None:
     vault = site.open()
     vault.set("tls", "dns-api", "x7-Kq9.pLm2-Vb4z")
