@@ -109,6 +109,7 @@ class Base(Role[BaseConfig]):
         yield Package("sudo", "locales", "tzdata", "ca-certificates", "unattended-upgrades", "needrestart")
         for admin in self.site.admins:
             yield Secret(f"sudo-{admin.name}", length=24, description=f"password of {admin.name} for sudo")
+        yield Unit("houblon-undo.service", sandbox=None)
         yield Unit("systemd-journald.service")
         yield Unit("unattended-upgrades.service", sandbox=None)
         yield Unit("apt-daily.timer", sandbox=None)
@@ -135,7 +136,9 @@ class Base(Role[BaseConfig]):
             )  # fmt: skip
 
     def configure(self, kit: Kit) -> None:
-        # Right after its only file, so that nothing but that file restarts it.
+        # Each right after its only file, so that nothing but that file restarts it.
+        kit.tree("/etc/systemd/system/houblon-undo.service")
+        kit.unit("houblon-undo.service")
         kit.tree("/etc/systemd/journald.conf", system=True)
         kit.unit("systemd-journald.service")
 

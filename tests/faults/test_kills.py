@@ -112,6 +112,25 @@ def test_a_first_apply_that_is_killed_is_healed(bare: Applied, point: int, momen
 
 
 @pytest.mark.host
+def test_power_lost_before_the_second_connection_undoes_the_switch(applied: Applied) -> None:
+    """The undo timer dies with the power; the boot must do its work."""
+    _change(applied, 400)
+    assert "switch firewall" in _kill(applied, 2, "after")
+    assert "tcp dport 20400 accept" in applied.sh("nft list table inet houblon")
+    applied.host.kill()
+    _boot(applied)
+    rules = applied.sh("nft list table inet houblon")
+    assert "20400" not in rules and "tcp dport 22 accept" in rules
+    _heal(applied)
+    _runs_what_the_disk_says(applied, 400)
+
+
+def _boot(site: Applied) -> None:
+    site.host.start()
+    site.sh("n=0; until systemctl is-active --quiet ssh || [ $n -ge 300 ]; do n=$((n+1)); sleep 0.1; done")
+
+
+@pytest.mark.host
 @pytest.mark.faults
 def test_the_host_losing_power_in_mid_apply(applied: Applied) -> None:
     """The whole host is killed, not only the run; after its boot the next apply heals it."""
@@ -124,7 +143,6 @@ def test_the_host_losing_power_in_mid_apply(applied: Applied) -> None:
     applied.host.kill()
     _, errors = child.communicate(timeout=120)
     assert child.returncode in (3, 5), errors.decode()
-    applied.host.start()
-    applied.sh("n=0; until systemctl is-active --quiet ssh || [ $n -ge 300 ]; do n=$((n+1)); sleep 0.1; done")
+    _boot(applied)
     _heal(applied)
     _runs_what_the_disk_says(applied, 300)
