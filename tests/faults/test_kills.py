@@ -5,9 +5,11 @@ from __future__ import annotations
 import random
 import subprocess
 import sys
+import time
 
 import pytest
 
+from houblon.errors import HoublonError
 from tests.host.sites import Applied, environment
 
 MOMENTS = ("before", "during", "torn", "after")
@@ -127,7 +129,14 @@ def test_power_lost_before_the_second_connection_undoes_the_switch(applied: Appl
 
 def _boot(site: Applied) -> None:
     site.host.start()
-    site.sh("n=0; until systemctl is-active --quiet ssh || [ $n -ge 300 ]; do n=$((n+1)); sleep 0.1; done")
+    end = time.monotonic() + 60
+    while True:
+        try:
+            if site.sh("systemctl is-active ssh", check=False).strip() == "active":
+                return
+        except HoublonError:
+            assert time.monotonic() < end, "the host does not boot"
+        time.sleep(0.1)
 
 
 @pytest.mark.host
