@@ -95,7 +95,7 @@ class Session:
         :raises Refused: see `houblon.contact`.
         """
         self.model = build(self.site, self.vault)
-        self.seen = self.see(self.model, ())
+        self.seen = self.see(self.model)
         self.record = Record.read(self.seen.record)
         contact.check_system(self.seen)
         contact.check_age(self.site, self.record, self.options.allow_older)
@@ -110,14 +110,14 @@ class Session:
         before = script_for([i for _, i in self.model.items()])
         self.model = build(self.site, self.vault, self.record, self.model)
         if script_for([i for _, i in self.model.items()]) != before:
-            self.seen = self.see(self.model, ())
+            self.seen = self.see(self.model)
 
-    def see(self, model: Model, paths: Sequence[str] = ()) -> Seen:
+    def see(self, model: Model) -> Seen:
         """Read the state of everything in a model, in one round trip.
 
         :raises CannotConnect: when the answer is not whole.
         """
-        script = script_for([item for _, item in model.items()], paths)
+        script = script_for([item for _, item in model.items()])
         result = self.connection.run(script, timeout=120)
         try:
             return parse(result.lines())
