@@ -41,12 +41,12 @@ test-fast: .venv/.made
 	$(FAST) $(ARGS)
 
 test: .venv/.made
-	@tools/packages tests lab
+	@tools/packages tests lab browser
 	$(FAST) $(ARGS)
 	tools/as-root $(PYTEST) tests/host tests/faults -m "not faults" $(ARGS)
 
 test-faults: .venv/.made
-	@tools/packages tests lab
+	@tools/packages tests lab browser
 	tools/as-root $(PYTEST) tests/host tests/faults $(ARGS)
 
 docs: .venv/.made

@@ -166,6 +166,99 @@ class Database(Claim):
 
 
 @dataclass(frozen=True)
+class Accounts(Claim):
+    """The role knows people from the one directory of accounts (`houblon.directory`), by a bind of its own.
+
+    It also claims ``Secret("directory")``: the password of that bind, which the provider reads.
+
+    :param groups: whose members may use the role; empty: everyone with an account.
+    :param needs: attributes it may read of the people it sees, besides `houblon.directory.ALWAYS`.
+    :param writes: attributes it may write on behalf of people (a page where they choose their password).
+    """
+
+    groups: tuple[str, ...] = ()
+    needs: tuple[str, ...] = ()
+    writes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class OidcClient(Claim):
+    """The role signs people in by OpenID Connect (authorization code flow, PKCE).
+
+    Its client id is the role's name; it also claims ``Secret("oidc")``, which the provider reads.
+
+    :param redirect: addresses people may be sent back to, exactly.
+    :param groups: whose members may sign in; empty: everyone with an account.
+    """
+
+    redirect: tuple[str, ...]
+    logout: tuple[str, ...] = ()
+    groups: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Person(Claim):
+    """What a role knows of one person, for a removal and for article 15 to 20 of the GDPR.
+
+    Each is a shell command, run as root on the host with the person's name in ``$HOUBLON_PERSON``; empty when there
+    is nothing to do. All must succeed, and do nothing, for a name the role does not know.
+
+    :param show: prints a line for each thing that `delete` would delete.
+    :param export: writes that into the directory ``$HOUBLON_EXPORT``.
+    :param delete: deletes it.
+    :param shut_out: ends the person's sessions and tokens at once.
+    """
+
+    what: Text
+    show: str = ""
+    export: str = ""
+    delete: str = ""
+    shut_out: str = ""
+
+
+@dataclass(frozen=True)
+class Invites(Claim):
+    """The role makes one-time links by which people choose their password.
+
+    :param command: shell command, run as root on the host. Standard input: a JSON object on each line,
+        ``{"name": "alice", "hours": 72, "language": "fr"}``; standard output: in the same order, on each line
+        ``{"name": "alice", "url": "https://...", "expires": EPOCH_SECONDS}``. Making one again ends the earlier.
+    """
+
+    command: str
+
+
+@dataclass(frozen=True)
+class Location(Claim):
+    """A path on a name that another role serves, such as one under ``/.well-known/`` (RFC 8615).
+
+    :param path: a prefix when it ends in ``/``, exact otherwise.
+    :param root: directory of static files, or
+    :param redirect: address that answers with status 301.
+    """
+
+    fqdn: str
+    path: str
+    root: str = ""
+    redirect: str = ""
+
+
+@dataclass(frozen=True)
+class Alert(Claim):
+    """Something to raise the alarm for.
+
+    :param name: of the cause, unique within the role.
+    :param command: run as root every few minutes; a status other than 0 raises the alarm, with what it printed.
+    :param after: consecutive failures before anybody is told.
+    """
+
+    name: str
+    what: Text
+    command: str
+    after: int = 1
+
+
+@dataclass(frozen=True)
 class BackupSet(Claim):
     """What must be in a backup of this role for a restore to be complete.
 

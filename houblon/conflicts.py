@@ -17,6 +17,7 @@ from houblon.claims import (
     HostName,
     Jail,
     Listen,
+    Location,
     Port,
     RateLimit,
     Unit,
@@ -51,6 +52,7 @@ def find(claims: Iterable[Claim]) -> Iterator[Conflict]:
     )  # fmt: skip
     yield from _twice(every, Unit, lambda c: c.name, "run the unit {.name}", "Only one may claim it.")
     yield from _twice(every, Jail, lambda c: c.name, "define the jail {.name}", rename)
+    yield from _twice(every, Location, lambda c: (c.fqdn, c.path), "serve https://{0.fqdn}{0.path}", rename)
     yield from _twice(every, RateLimit, lambda c: c.zone, "define the rate limit {.zone}", rename)
     yield from _dns(every)
 

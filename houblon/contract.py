@@ -15,6 +15,8 @@ from typing import TYPE_CHECKING, Any, ClassVar, Generic, Literal, TypeVar, get_
 from pydantic import BaseModel, ConfigDict
 
 from houblon.claims import (
+    Accounts,
+    Alert,
     BackupSet,
     Certificate,
     Claim,
@@ -24,12 +26,16 @@ from houblon.claims import (
     DnsRecord,
     HostName,
     HttpCheck,
+    Invites,
     Jail,
     Listen,
+    Location,
     Needs,
     NoBackup,
+    OidcClient,
     Outbound,
     Package,
+    Person,
     PersonalData,
     Port,
     Provides,
@@ -47,9 +53,10 @@ if TYPE_CHECKING:
     from houblon.site import Site
 
 __all__ = [
-    "BackupSet", "Certificate", "Claim", "Config", "ConfigTest", "DataPath", "Database", "DnsRecord", "HostName",
-    "HttpCheck", "Jail", "Listen", "Metadata", "Needs", "NoBackup", "Outbound", "Package", "PersonalData", "Port",
-    "Provides", "RateLimit", "Resource", "Role", "Secret", "Text", "Unit", "Vhost", "tr",
+    "Accounts", "Alert", "BackupSet", "Certificate", "Claim", "Config", "ConfigTest", "DataPath", "Database",
+    "DnsRecord", "HostName", "HttpCheck", "Invites", "Jail", "Listen", "Location", "Metadata", "Needs", "NoBackup", "OidcClient",
+    "Outbound", "Package", "Person", "PersonalData", "Port", "Provides", "RateLimit", "Resource", "Role", "Secret",
+    "Text", "Unit", "Vhost", "tr",
 ]
 
 
@@ -92,6 +99,8 @@ class Role(Generic[C]):
     metadata: ClassVar[Metadata]
     always: ClassVar[bool] = False
     """Placed on every host, needed by anybody or not."""
+    by_section: ClassVar[bool] = False
+    """A system role that is placed when its section stands in the site file, needed by anybody or not."""
     first: ClassVar[bool] = False
     """Finishes all its stages before other roles begin theirs (base, ssh, firewall)."""
     consumes: ClassVar[tuple[type[Claim], ...]] = ()

@@ -213,6 +213,10 @@ class Kit:
         """A secret this role claims. Printing it shows dots; ``reveal()`` gives the value."""
         return self._vault.get(self.role.name, name)
 
+    def secret_of(self, role: str, name: str) -> Secret:
+        """A secret that another role claims, for the provider that applies it (the password of a bind)."""
+        return self._vault.get(role, name)
+
     def public(self, name: str) -> str:
         """The public half of a key this role claims."""
         return self._vault.public(self.role.name, name)

@@ -149,12 +149,17 @@ class Site:
 
         def make(name: str) -> Role[Any]:
             cls = self.registry.roles[name]
+            if name not in self._configs:
+                # It has settings without a default, and something else than its section called for it.
+                _, errors = translate.validate(cls.config_type(), {}, self._document, (name,))
+                raise _first(errors)
             return cls(self._configs[name], self)
 
         def publish(claims: tuple[Claim, ...]) -> None:
             self._claims = claims
 
-        place(self.registry, chosen, make, publish, extra, self._placement)
+        sections = [n for n, cls in self.registry.roles.items() if cls.by_section and n in self._document.data]
+        place(self.registry, [*chosen, *sections], make, publish, extra, self._placement)
 
 
 def load(folder: Path, extra_claims: Sequence[Claim] = ()) -> Site:

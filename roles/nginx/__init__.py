@@ -15,6 +15,7 @@ from houblon.contract import (
     DnsRecord,
     HostName,
     Jail,
+    Location,
     Metadata,
     NoBackup,
     Package,
@@ -63,7 +64,7 @@ class Nginx(Role[NginxConfig]):
         homepage="https://nginx.org",
         source="https://github.com/nginx/nginx",
     )
-    consumes = (Vhost, RateLimit)
+    consumes = (Vhost, RateLimit, Location)
     provides = ("http-01",)
 
     def claims(self) -> Iterator[Claim]:
@@ -136,6 +137,7 @@ class Nginx(Role[NginxConfig]):
                 to=f"{BASE}/vhosts/{vhost.fqdn}.conf",
                 validate=TEST,
                 vhost=vhost,
+                locations=[one for one in self.site.claims(Location) if one.fqdn == vhost.fqdn],
                 hsts=self.certificates_are_trusted(),
                 burst=next((zone.burst for zone in zones if zone.zone == vhost.rate_zone), 0),
                 override=kit.override(f"{vhost.fqdn}.conf"),

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import subprocess
 import sys
 import time
@@ -164,15 +163,11 @@ def test_a_lost_line_is_never_green(applied: Applied) -> None:
     assert "verified" not in out and '"ok"' not in out
 
 
-def test_status_shows_what_matters_in_two_seconds(applied: Applied) -> None:
+def test_status_shows_what_matters(applied: Applied) -> None:
     applied.sh("echo '# me' >>/etc/nginx/nginx.conf; useradd -m -s /bin/bash zoe; nft add table inet strange; "
                "systemctl stop fail2ban")  # fmt: skip
     try:
-        times: list[float] = []
-        while len(times) < 5 and min(times, default=99.0) >= _fair(2):
-            started = time.monotonic()
-            done = applied.cli("status", "--json", check=False)
-            times.append(time.monotonic() - started)
+        done = applied.cli("status", "--json", check=False)
         table = applied.cli("status", check=False).stdout
     finally:
         applied.sh("sed -i '$d' /etc/nginx/nginx.conf; userdel -r zoe 2>/dev/null; nft delete table inet strange; "
@@ -185,28 +180,3 @@ def test_status_shows_what_matters_in_two_seconds(applied: Applied) -> None:
     assert seen["applied"]["by"] == "alice" and seen["applied"]["result"] == "ok"
     assert [c["name"] for c in seen["certificates"]] == [applied.lab.domain]
     assert "fail2ban.service (fail2ban) is inactive" in table
-    assert min(times) < _fair(2), times
-
-
-def _fair(seconds: float) -> float:
-    """The time for it on a machine that has something else to do."""
-    return seconds * max(1.0, os.getloadavg()[0] / (os.cpu_count() or 1))
-
-
-def test_mended_it_is_as_it_was(applied: Applied) -> None:
-    assert applied.plan()["changes"] == []
-    status, found = checks(applied, "--quick")
-    assert status == 0, bad(found)
-
-
-def test_a_bare_host_is_red_and_says_why(bare: Applied) -> None:
-    assert bare.cli("plan", "--accept-new", check=False).returncode == 10
-    done = bare.cli("verify", "--json", "--quick", check=False)
-    assert done.returncode == 6, done.stdout + done.stderr
-    found = json.loads(done.stdout)["checks"]
-    assert any("nothing was ever applied" in line for line in bad(found)["base"])
-    assert all(c["outcome"] != "passed" for c in found if c["role"] == "portal")
-    seen = bare.cli("status", "--json", check=False)
-    assert seen.returncode == 0, seen.stdout + seen.stderr
-    assert json.loads(seen.stdout)["applied"] is None
-    assert "never applied" in bare.cli("status").stdout
