@@ -179,6 +179,37 @@ def test_a_role_that_is_placed_speaks_for_itself(tmp_path: Path) -> None:
     assert [port.number for port in site.claims(Port) if port.role == "toy"] == [5555]
 
 
+SECTIONED = """\
+from houblon.contract import *
+
+class RelayConfig(Config):
+    server: str
+    \"\"\"Where to.\"\"\"
+
+class Relay(Role[RelayConfig]):
+    metadata = Metadata(title="Relay", summary=tr(en="R", fr="r"), category="system", licence="CC0-1.0", homepage="")
+    provides = ("relay",)
+    by_section = True
+"""
+
+
+def test_a_section_places_a_role_that_asks_for_it(tmp_path: Path) -> None:
+    folder = make_site(tmp_path)
+    make_role(folder, "relay", source=SECTIONED)
+    assert "relay" not in names(folder)
+    file = folder / "site.yaml"
+    file.write_text(file.read_text() + "relay:\n  server: mx.famille.test\n")
+    assert "relay" in names(folder)
+
+
+def test_a_setting_without_default_is_asked_for_when_something_needs_its_role(tmp_path: Path) -> None:
+    folder = make_site(tmp_path, services="toy:")
+    make_role(folder, "relay", source=SECTIONED)
+    make_role(folder, "toy", 'Needs("relay")')
+    error = refused(folder)
+    assert error.key == "relay" and "server" in error.what and error.file == folder / "site.yaml"
+
+
 def test_derived_claims_see_claims_and_place_roles(tmp_path: Path) -> None:
     make_site(tmp_path, services="toy:")
     make_role(tmp_path, "toy", "Port(4000)", derive="""
@@ -253,6 +284,7 @@ def test_the_order_is_stable_and_first_roles_come_first(tmp_path: Path) -> None:
     [
         ("Vhost('x.test', root='/a')", "Vhost('X.test', root='/a')", "not valid"),
         ("Vhost('x.test', root='/a')", "Vhost('x.test', root='/a')", "https://x.test"),
+        ("Location('x.test', '/a/', root='/a')", "Location('x.test', '/a/', root='/b')", "https://x.test/a/"),
         ("Port(4242)", "Port(4242)", "4242/tcp"),
         ("Port(4242)", "Listen(4242)", "4242/tcp"),
         ("Listen(4242, '0.0.0.0')", "Listen(4242, '::1')", "4242/tcp"),
