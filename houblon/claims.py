@@ -266,6 +266,9 @@ class BackupSet(Claim):
     :param exclude: patterns below them that are not worth saving.
     :param dumps: ``engine:name`` of databases to dump.
     :param quiesce: commands (before, after) that make the data stand still meanwhile.
+    :param dump: a command whose standard output is saved, for what is no database of those engines.
+    :param restore: a command that puts the state back: run once the paths are there again, the dump on its standard
+        input. It stops what must not run meanwhile and starts it again.
     :param compare: a command whose output must be the same before a backup and after its restore.
     """
 
@@ -273,6 +276,8 @@ class BackupSet(Claim):
     exclude: tuple[str, ...] = ()
     dumps: tuple[str, ...] = ()
     quiesce: tuple[str, str] | None = None
+    dump: str = ""
+    restore: str = ""
     compare: str = ""
 
 
