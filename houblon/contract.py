@@ -134,6 +134,10 @@ class Role(Generic[C]):
         """Further claims that follow from the claims of others (``self.site.claims(Kind)``)."""
         return iter(())
 
+    def notes(self) -> Iterator[str]:
+        """What `houblon check` should remark although nothing is wrong, such as a text that is still missing."""
+        return iter(())
+
     def install(self, kit: Kit) -> None:
         """Put in place what the service consists of: users, directories, code. Starts nothing."""
 

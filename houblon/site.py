@@ -198,6 +198,7 @@ def load(folder: Path, extra_claims: Sequence[Claim] = ()) -> Site:
         for name in registry.systems
         if name in document.data and name not in placed
     ]
+    notes += [note for role in site.roles for note in role.notes()]
     site.notes = (*notes, *_idle_overrides(folder / "overrides", placed))
     return site
 
