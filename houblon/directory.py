@@ -17,6 +17,10 @@ GROUPS = f"ou=groups,{SUFFIX}"
 SERVICES = f"ou=services,{SUFFIX}"
 CLASS = "houblonPerson"
 """Auxiliary object class of every person."""
+GROUP_CLASS = "houblonGroup"
+"""Structural object class of every group: ``cn``, ``member``, ``description``. It may be empty, as groupOfNames may not."""
+PASSWORD = "userPassword"  # noqa: S105 - the attribute's name
+"""Only ever written in clear, over the host's own socket; the directory hashes it."""
 
 SOCKET = "/run/slapd/ldapi"
 LDAPI = "ldapi://%2Frun%2Fslapd%2Fldapi"
