@@ -1,0 +1,59 @@
+"""What each role may see of people: `Accounts` claims as access rules of slapd. Pure.
+
+A rule has a filter, which picks the people, and attributes. slapd evaluates both for every entry it is about to
+return and every attribute a filter names (slapd.access(5)), so a role cannot even guess at what it may not read.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from houblon import directory
+from houblon.claims import Accounts
+
+GROUP_ATTRIBUTES = ("entry", "objectClass", "cn", "description")
+
+
+@dataclass(frozen=True)
+class Rule:
+    """One role's view.
+
+    :param people: filter (RFC 4515) of those it sees; None when it has only writes of passwords.
+    :param reads: attributes it may read and search by.
+    :param writes: attributes it may write, besides the password.
+    :param password: it may set passwords, and never read them.
+    :param groups: filter of the groups it sees.
+    """
+
+    dn: str
+    people: str
+    reads: tuple[str, ...]
+    writes: tuple[str, ...]
+    password: bool
+    groups: str
+    group_reads: tuple[str, ...]
+
+
+def rules(claims: Iterable[Accounts]) -> tuple[Rule, ...]:
+    """Rules in the order of the roles' names; a role's several claims each make one."""
+    return tuple(
+        _rule(claim) for claim in sorted(claims, key=lambda c: (c.role, c.groups, c.needs, c.writes))
+    )
+
+
+def _rule(claim: Accounts) -> Rule:
+    hidden = {directory.PASSWORD}
+    needs = [need for need in claim.needs if need not in hidden and need != "member"]
+    reads = dict.fromkeys(("entry", "objectClass", *directory.ALWAYS, *needs, *claim.writes))
+    names = "".join(f"(cn={group})" for group in claim.groups)
+    kind = f"(objectClass={directory.GROUP_CLASS})"
+    return Rule(
+        dn=directory.bind_dn(claim.role),
+        people=directory.person_filter(claim.groups),
+        reads=tuple(name for name in reads if name not in hidden),
+        writes=tuple(name for name in claim.writes if name not in hidden),
+        password=directory.PASSWORD in claim.writes,
+        groups=f"(&{kind}(|{names}))" if names else kind,
+        group_reads=(*GROUP_ATTRIBUTES, *(("member",) if "member" in claim.needs else ())),
+    )
