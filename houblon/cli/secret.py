@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -111,9 +112,22 @@ def set_(
             raise BadInput("the two values differ; nothing was changed", cure="Run the command again.")
     else:
         value = _from_input()
-    vault.set(role, secret, value, description=about)
+    kind, what = _claimed(vault.root.parent, name)
+    vault.set(role, secret, value, description=about or what, kind=kind)
     notify(vault)
     typer.echo(f"{name} is set. `houblon apply` puts it on the host.")
+
+
+def _claimed(folder: Path, name: str) -> tuple[str, str]:
+    """Kind and description of a secret as the site's roles claim it; a password when none does."""
+    from houblon.model import secret_specs
+    from houblon.site import load
+
+    try:
+        specs = [spec for spec in secret_specs(load(folder)) if spec.id == name]
+    except BadInput:
+        specs = []  # a site file with a mistake is no reason to refuse a secret
+    return (specs[0].kind, specs[0].description) if specs else ("password", "")
 
 
 def _from_input() -> str:

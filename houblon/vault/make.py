@@ -125,6 +125,13 @@ def weakness(value: str) -> str | None:
     return None
 
 
+def refuse_unfit(value: str, what: str) -> None:
+    """:raises BadInput: the value cannot stand on one line of a configuration file."""
+    if not value or value != value.strip() or any(unicodedata.category(c) in ("Cc", "Cs", "Zl", "Zp") for c in value):
+        raise BadInput(f"{what} is refused: it is empty, or has spaces around it or a line break in it",
+                       cure="Copy it again, alone, on one line.")  # fmt: skip
+
+
 def refuse_weak(value: str, what: str) -> None:
     """:raises BadInput: the value is weak; ``what`` names it in the message."""
     reason = weakness(value)

@@ -14,11 +14,13 @@ Kind = Literal[
     "ecdsa-p256",
     "x25519-wireguard",
     "ed25519-dkim",
+    "given",
 ]
 KINDS: tuple[str, ...] = get_args(Kind)
 
-#: Kinds that are drawn characters; all others are key pairs with a public half in clear.
-DRAWN: frozenset[str] = frozenset({"password", "token"})
+#: Kinds without a public half; all others are key pairs whose public half stands in clear. `given` is never
+#: made: somebody else chose it (the password of a relay, a token), and a person stores it.
+DRAWN: frozenset[str] = frozenset({"password", "token", "given"})
 
 ROLE = re.compile(r"[a-z][a-z0-9_-]{0,63}")
 NAME = re.compile(r"[a-z0-9](?:[a-z0-9._-]{0,98}[a-z0-9])?")
@@ -33,7 +35,8 @@ class SecretSpec:
     :param kind: ``password`` (letters and digits), ``token`` (lower-case hexadecimal), ``ed25519-ssh``
         (OpenSSH key), ``rsa-2048`` and ``ecdsa-p256`` (PKCS#8 PEM; public half: base64 of the DER
         SubjectPublicKeyInfo, as DKIM's ``p=`` wants it), ``x25519-wireguard`` (both halves base64, as
-        ``wg`` prints them), ``ed25519-dkim`` (PKCS#8 PEM; public half: base64 of the 32 bytes, RFC 8463).
+        ``wg`` prints them), ``ed25519-dkim`` (PKCS#8 PEM; public half: base64 of the 32 bytes, RFC 8463),
+        ``given`` (by `houblon secret set`; houblon never makes it).
     :param length: characters of a password or token; ignored for keys.
     :param description: one line for ``houblon secret list``.
     :raises ValueError: a name that cannot be a file name, a kind that does not exist, a short length.

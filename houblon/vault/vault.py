@@ -160,6 +160,7 @@ class Vault(Reader):
         with self.changing() as state:
             new: dict[str, bytes] = {}
             made = self._missing(specs)
+            refuse_given(made)
             for spec in made:
                 value = make.make(spec.kind, spec.length, f"houblon-{spec.id}")
                 about = man.About(
@@ -190,10 +191,10 @@ class Vault(Reader):
             self.write(new, state.chain)
         return done
 
-    def set(self, role: str, name: str, value: str, *, description: str = "") -> None:
+    def set(self, role: str, name: str, value: str, *, description: str = "", kind: str = "password") -> None:
         """Stores a value that a person chose or another service gave.
 
-        A secret that is not there yet becomes a password.
+        :param kind: of a secret that is not there yet. Whether one that was ``given`` is weak was not ours to say.
 
         :raises BadInput: a name that cannot be, a weak password, a malformed key.
         """
@@ -203,8 +204,10 @@ class Vault(Reader):
             )
         data = value.encode(errors="surrogateescape")
         known = f"about/{role}/{name}" in self.state().manifest.sums
-        kind = self.entry(role, name).about.kind if known else "password"
-        if kind in DRAWN:
+        kind = self.entry(role, name).about.kind if known else kind
+        if kind == "given":
+            make.refuse_unfit(value, f"the value for {role}/{name}")
+        elif kind in DRAWN:
             make.refuse_weak(value, f"the value for {role}/{name}")
         make.public_half(kind, data, "")
         with self.changing() as state:
@@ -281,3 +284,14 @@ def encrypt(value: bytes, admins: adm.Admins) -> bytes:
     """An age file that each of these admins opens."""
     sealed: bytes = pyrage.encrypt(value, [adm.recipient(reader) for reader in admins.readers])
     return sealed
+
+
+def refuse_given(missing: Sequence[SecretSpec]) -> None:
+    """:raises BadInput: naming the secrets among these that only a person can give."""
+    wanted = [spec for spec in missing if spec.kind == "given"]
+    if wanted:
+        raise BadInput(
+            "the vault lacks what only you can give it: "
+            + ", ".join(f"{spec.id} ({spec.description})" for spec in wanted),
+            cure=f"Run `houblon secret set {wanted[0].id}`; it asks for the value.",
+        )

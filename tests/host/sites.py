@@ -18,9 +18,10 @@ from houblon.vault import Vault
 HASHES = """
 cd /; {
   find etc srv/houblon usr/local/lib usr/local/sbin -xdev \\( -type f -o -type l \\) -print0 | sort -z |
-    grep -zvE '^etc/(letsencrypt/(accounts|csr|keys|archive|live|renewal)|mtab$|ld.so.cache$)' |
+    grep -zvE '^etc/(letsencrypt/(accounts|csr|keys|archive|live|renewal)|mtab$|ld.so.cache$)|^srv/houblon/health/' |
     xargs -0 stat --printf '%n %f %U %G '
-  find etc srv/houblon usr/local/lib usr/local/sbin -xdev -type f -print0 | sort -z | xargs -0 sha256sum
+  find etc srv/houblon usr/local/lib usr/local/sbin -xdev -type f -not -path 'srv/houblon/health/*' -print0 | sort -z |
+    xargs -0 sha256sum
   systemctl list-unit-files --no-legend --no-pager
   systemctl show '*' -p Id,ActiveState,ExecMainStartTimestampMonotonic --type=service --state=running
   nft -s list table inet houblon
