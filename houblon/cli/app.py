@@ -75,7 +75,10 @@ def check(site: Site = None) -> None:
     from houblon.model import secret_specs
 
     loaded, vault = open_site(site)
-    missing = vault.missing(secret_specs(loaded))
+    given = {spec.id: spec for spec in secret_specs(loaded) if spec.kind == "given"}
+    missing = [name for name in vault.missing(secret_specs(loaded)) if name not in given]
+    for name in vault.missing(given.values()):
+        out.note(f"{name} is missing ({given[name].description}): `houblon secret set {name}` asks for it.")
     for note in loaded.notes:
         out.note(note)
     roles = ", ".join(role.name for role in loaded.roles)
