@@ -41,7 +41,7 @@ def moment(text: str) -> str:
     if not re.fullmatch(r"\d{4}-\d{2}-\d{2} \d{2}:\d{2}", shaped):
         raise Wrong("this is not a date with a time of day", "Write it like 2026-12-01 22:00.")
     try:
-        when = datetime.strptime(shaped, SHAPE)  # noqa: DTZ007 - local time, its zone is the site's
+        when = datetime.strptime(shaped, SHAPE)
     except ValueError:
         raise Wrong("there is no such day or time of day", "Write it like 2026-12-01 22:00.") from None
     if not 2000 <= when.year <= 2100:
