@@ -55,7 +55,12 @@ class Visit:
 
 @dataclass
 class Look:
-    """One name, looked at once. ``state`` is up, ill, silent or unknown; ``why`` says it in words."""
+    """One name, looked at once.
+
+    :param state: up, ill, silent or unknown; ``why`` says it in words.
+    :param own: it is ill by its own account alone, and has told its own people. Two sites that took each other's
+        word for it would never get well again: being told of the other's illness is one.
+    """
 
     name: str
     state: str = "unknown"
@@ -63,6 +68,7 @@ class Look:
     visits: list[Visit] = field(default_factory=list)
     days_left: int | None = None
     heartbeat_age: int | None = None
+    own: bool = False
 
 
 def resolve(name: str, port: int) -> list[tuple[int, str]]:
@@ -213,7 +219,8 @@ class Eye:
         elif age < -OLD_SECONDS:
             look.why.append(self._say("no heartbeat", self._say("future")))
         elif state != "ok":
-            look.why.append(self._say("ill"))
+            look.own = state == "ill" and not look.why
+            look.why.append(self._say("ill") if state == "ill" else self._say("says", state[:40]))
 
     def _judge(self, look: Look, looks: list[Look], online: dict[int, bool]) -> None:
         """The state, once it is known what this machine can tell."""
@@ -223,6 +230,7 @@ class Eye:
             troubled = [Visit("", 0)]
         real = [visit for visit in troubled if self._online(visit.family, look, looks, online)]
         look.why = [*[visit.trouble for visit in real if visit.trouble], *look.why]
+        look.own = look.own and not real
         if not seen and not real:
             look.state, look.why = "unknown", [self._say("offline")]
         elif not seen and all(visit.stage == "unreached" for visit in real):

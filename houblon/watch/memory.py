@@ -36,7 +36,8 @@ def step(old: dict[str, Any], look: Look, now: float) -> dict[str, Any]:
 
     An alarm begins after `BAD_LOOKS` bad looks in a row, and gets worse after as many silent ones. It ends after
     good looks in a row: two, and twice as many for each further alarm within a day, so that a name which comes
-    and goes is told of a few times, not a hundred. A look that could not tell counts for nothing.
+    and goes is told of a few times, not a hundred. A look that could not tell counts for nothing. A host that is ill
+    by its own account has told its own people.
     """
     new = {"bad": 0, "silent": 0, "good": 0, "alarm": "", "alarms": [], "trouble": "", **old}
     new |= {"at": now, "why": "; ".join(look.why), "days_left": look.days_left, "heartbeat_age": look.heartbeat_age}
@@ -44,7 +45,7 @@ def step(old: dict[str, Any], look: Look, now: float) -> dict[str, Any]:
         new |= {"state": look.state, "since": now}
     if look.state == "unknown":
         return new
-    bad, silent = look.state != "up", look.state == "silent"
+    bad, silent = look.state != "up" and not look.own, look.state == "silent"
     new["bad"] = new["bad"] + 1 if bad else 0
     new["silent"] = new["silent"] + 1 if silent else 0
     new["good"] = 0 if bad else new["good"] + 1

@@ -23,6 +23,7 @@ TEXTS = {
     "old": ("it answers, but has not looked after itself for {0} minutes",
             "il répond, mais ne s'est pas surveillé depuis {0} minutes"),
     "future": ("it comes from the future", "il vient du futur"),
+    "says": ("it says of itself: {0}", "il dit de lui-même : {0}"),
     "ill": ("it says of itself that it is ill", "il dit lui-même qu'il est malade"),
     "well again": ("{0} is well again", "{0} va de nouveau bien"),
     "is ill": ("{0} is ill", "{0} est malade"),

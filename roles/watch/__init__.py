@@ -25,6 +25,7 @@ from houblon.contract import (
     Resource,
     Role,
     Unit,
+    Vhost,
     tr,
 )
 from houblon.errors import BadInput
@@ -72,7 +73,7 @@ class Watch(Role[WatchConfig]):
                 fr="Ce qu'il a vu date de quelques minutes, et se revoit.",
             )
         )
-        self._possible()
+        self._roots_exist()
         if not self.config.names:
             return
         yield Needs("alerts")
@@ -88,14 +89,29 @@ class Watch(Role[WatchConfig]):
         for name in self.config.names:
             yield Alert(
                 name,
-                tr(en=f"{name}, seen from here", fr=f"{name}, vu d'ici"),
+                tr(en=f"something is wrong with {name}", fr=f"{name} ne va pas bien"),
                 f"{COMMAND} verdict {CONFIG} {name}",
             )
         yield Alert(
             "eye",
-            tr(en="Looking at other sites", fr="Le regard sur les autres sites"),
+            tr(en="other sites are not looked at", fr="les autres sites ne sont plus regardés"),
             f"{COMMAND} verdict {CONFIG}",
         )
+
+    def derive(self) -> Iterator[Claim]:
+        """Nothing further, but only now are all names of this site known.
+
+        :raises BadInput: an eye on its own host, which dies with it.
+        """
+        own = {self.site.domain, *(vhost.fqdn for vhost in self.site.claims(Vhost))}
+        for name in self.config.names:
+            if name in own:
+                raise BadInput(
+                    f"{name} is this site itself, and a dead host cannot tell of its own death",
+                    cure="Watch it from another site, or from your own machine: `houblon watch install`.",
+                    key="watch.names",
+                )
+        return iter(())
 
     def notes(self) -> Iterator[str]:
         if not self.config.names:
@@ -130,15 +146,7 @@ class Watch(Role[WatchConfig]):
             "state": STATE,
         }
 
-    def _possible(self) -> None:
-        """:raises BadInput: an eye on the own host, which dies with it; or a file that is not there."""
-        for name in self.config.names:
-            if name == self.site.domain or name.endswith(f".{self.site.domain}"):
-                raise BadInput(
-                    f"{name} is this site itself, and a dead host cannot tell of its own death",
-                    cure="Watch it from another site, or from your own machine: `houblon watch install`.",
-                    key="watch.names",
-                )
+    def _roots_exist(self) -> None:
         roots = self.config.roots
         if roots and not (self.site.folder / PurePosixPath(roots)).is_file():
             raise BadInput(
