@@ -11,6 +11,7 @@ import pytest
 
 from houblon.errors import HoublonError
 from houblon.lab import Lab
+from tests.host.people import People, make_people
 from tests.host.sites import Applied, make_site
 from tests.host.web import make_web_site
 
@@ -56,3 +57,13 @@ def bare(fresh_lab: Callable[..., Lab], tmp_path: Path) -> Applied:
 def web(fresh_lab: Callable[..., Lab], tmp_path_factory: pytest.TempPathFactory) -> Applied:
     """A host with several names and an application, for the tests of nginx and tls."""
     return make_web_site(fresh_lab(), tmp_path_factory.mktemp("sites") / "web")
+
+
+@pytest.fixture(scope="session")
+def people(fresh_lab: Callable[..., Lab], tmp_path_factory: pytest.TempPathFactory) -> Iterator[People]:
+    """A host with accounts, sign-in, calendars and alarms; hosts[1] of its lab is a bare neighbour."""
+    made = make_people(fresh_lab(hosts=2), tmp_path_factory.mktemp("sites") / "people")
+    yield made
+    for sink in (made.relay, made.hooks):
+        if sink is not None:
+            sink.stop()
