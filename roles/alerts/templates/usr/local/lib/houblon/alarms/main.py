@@ -72,7 +72,7 @@ class Desk:
         for message in self.book.queue:
             if message["id"] not in told:
                 level = 2 if message["grave"] else 5
-                print(f"<{level}>{message['title']}", flush=True)
+                print(f"<{level}>{message['title']}", file=sys.stderr, flush=True)
         if not self.config["channels"]:
             self.book.queue = []
         data = self.book.data()
@@ -131,7 +131,7 @@ def look(name: str, desk: Desk, memory: dict[str, Any]) -> list[Finding]:
     try:
         return list(LOOKS[name][1](desk.config, own, desk.now, desk.say))
     except (Unknown, OSError, KeyError, ValueError, IndexError) as error:
-        print(f"<3>look {name}: {type(error).__name__}: {error}", flush=True)
+        print(f"<3>look {name}: {type(error).__name__}: {error}", file=sys.stderr, flush=True)
         # What it said before stays open: nobody knows that it is over.
         with desk:
             kept = [key for key, alarm in desk.book.alarms.items() if alarm["look"] == name and not alarm["closed"]]
@@ -285,7 +285,7 @@ def deliver() -> None:
     )
     for name, line in account["channels"].items():
         if line["error"]:
-            print(f"<4>{name}: {line['error']}", flush=True)
+            print(f"<4>{name}: {line['error']}", file=sys.stderr, flush=True)
 
 
 def main(program: str, arguments: Iterable[str]) -> None:
