@@ -15,7 +15,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict
 
 from houblon import translate, yamlfile
 from houblon.errors import BadInput
@@ -68,8 +68,7 @@ Words = Annotated[str, AfterValidator(words)]
 
 class _Model(BaseModel):
     model_config = ConfigDict(
-        extra="forbid", frozen=True, strict=True, use_attribute_docstrings=True, validate_default=True,
-        populate_by_name=True,
+        extra="forbid", frozen=True, strict=True, use_attribute_docstrings=True, validate_default=True
     )
 
 
@@ -109,9 +108,9 @@ class Announcement(_Model):
     """The service it is about; none: the whole site."""
     published: Moment
     """When it was announced, such as 2026-11-28 18:00."""
-    begins: Annotated[Moment, Field(alias="from")]
+    begins: Moment
     """When it begins, such as 2026-12-01 22:00."""
-    ends: Annotated[Moment | None, Field(alias="to")] = None
+    ends: Moment | None = None
     """When it is expected to end."""
     updates: tuple[Update, ...] = ()
     """What was said later on, oldest first."""
@@ -216,9 +215,10 @@ def judge(document: yamlfile.Document, zone: zoneinfo.ZoneInfo) -> Announcement:
         if text.fr is None and text.en is None:
             raise document.error("this says nothing", trail, "Write `fr:`, `en:` or both below it.")
     if said.ends is not None and aware(said.ends, zone) <= aware(said.begins, zone):
-        raise document.error("this ends before it begins", ("to",), f"It begins {said.begins}.")
+        raise document.error("this ends before it begins", ("ends",), f"It begins {said.begins}.")
     times: list[tuple[yamlfile.Trail, str | None]] = [
-        (("published",), said.published), (("from",), said.begins), (("to",), said.ends), (("closed",), said.closed),
+        (("published",), said.published), (("begins",), said.begins), (("ends",), said.ends),
+        (("closed",), said.closed),
         *((("updates", i, "at"), update.at) for i, update in enumerate(said.updates)),
     ]  # fmt: skip
     for trail, text_of in times:

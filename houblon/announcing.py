@@ -102,7 +102,7 @@ def create(
         raise BadInput(f"this maintenance is over since {last}", cure="Is it the right day and year?")
     data: dict[str, Any] = {"kind": kind, "text": _mapping(said)}
     data |= {"service": service} if service else {}
-    data |= {"published": now, "from": begins} | ({"to": ends} if ends else {})
+    data |= {"published": now, "begins": begins} | ({"ends": ends} if ends else {})
     folder = site.folder / FOLDER
     folder.mkdir(exist_ok=True)
     name = f"{begins[:10]}-{_slug(service or (said.fr or said.en or ''), kind)}"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from datetime import UTC, datetime
 from typing import Annotated, Any
 
 import typer
@@ -83,10 +84,12 @@ def list_(
     known = announcements.load(load(find_site(site)))
     shown = [one for one in known if every or one.is_open]
     if json:
-        out.json([{"id": one.id, **one.said.model_dump(by_alias=True, exclude_none=True)} for one in shown])
+        out.json([{"id": one.id, **one.said.model_dump(exclude_none=True)} for one in shown])
         return
     for one in shown:
         out.say(one.line)
+    for one in announcements.stale(known, datetime.now(UTC)):
+        out.note(f"{one.id} was to end {one.said.ends}: if it is over, houblon announce close {one.id}")
     if not shown:
         over = f" {len(known)} are over: --all shows them." if known else ""
         out.say(f"Nothing is announced.{over}")

@@ -235,7 +235,7 @@ FRENCH = Words(
     "connecte utilisent un cookie le temps de la session.",
     recipients="Qui y a accès",
     recipients_text="Les personnes qui administrent le site. Aucun logiciel installé ici ne transmet vos données à "
-    "des tiers. La justice peut les demander dans les formes prévues par la loi.",
+    "des fins commerciales. La justice peut les demander dans les formes prévues par la loi.",
     rights="Vos droits",
     rights_text="Le règlement général sur la protection des données (RGPD, articles 15 à 21) vous donne le droit",
     rights_list=(
@@ -364,8 +364,8 @@ ENGLISH = Words(
     cookies_text="These pages set no cookie and ask nothing of other sites. Services you sign in to use a cookie for "
     "the time of the session.",
     recipients="Who sees them",
-    recipients_text="The people who run the site. No program installed here passes your data on to third parties. "
-    "Courts may ask for them in the ways the law provides.",
+    recipients_text="The people who run the site. No program installed here passes your data on for commercial "
+    "ends. Courts may ask for them in the ways the law provides.",
     rights="Your rights",
     rights_text="The General Data Protection Regulation (GDPR, articles 15 to 21) gives you the right",
     rights_list=(
