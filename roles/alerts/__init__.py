@@ -89,7 +89,8 @@ class Alerts(Role[AlertsConfig]):
         ),
         category="system", licence="AGPL-3.0-or-later", homepage="",
     )  # fmt: skip
-    consumes = (Unit, Certificate, Alert)
+    # Not Certificate, though it looks at them: who consumes a kind of claims provides what they ask for.
+    consumes = (Unit, Alert)
     provides = ("alerts",)
 
     @property

@@ -8,7 +8,7 @@ from email.utils import formataddr
 from pathlib import PurePosixPath
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator
+from pydantic import AfterValidator, Field
 
 from houblon import settings
 from houblon.contract import (
@@ -56,13 +56,13 @@ class MailerConfig(Config):
     Its password is the secret mailer/relay: `houblon secret set mailer/relay` asks for it.
     """
 
-    relay: Annotated[str, AfterValidator(settings.domain)]
+    relay: Annotated[str, AfterValidator(settings.domain)] = Field(examples=["smtp.example.net"])
     """Name of the relay (SMTP submission server), as your mail provider gives it."""
     port: Literal[465, 587] = 587
     """587 begins in clear and goes on with TLS (STARTTLS), 465 is TLS from the start; both are verified."""
-    user: Annotated[str, AfterValidator(_user)]
+    user: Annotated[str, AfterValidator(_user)] = Field(examples=["houblon@example.net"])
     """User name of the account."""
-    sender: Annotated[str, AfterValidator(settings.email)]
+    sender: Annotated[str, AfterValidator(settings.email)] = Field(examples=["houblon@example.net"])
     """Address that all mail comes from: relays refuse others. Names of senders and Reply-To stay as they are."""
     ca_bundle: str | None = None
     """PEM file in the site folder with the authorities to trust for the relay, when it is an internal one."""

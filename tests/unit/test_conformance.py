@@ -31,7 +31,13 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Site:
 
 def role(site: Site, name: str) -> Role[Any]:
     placed = {role.name: role for role in site.roles}
-    return placed.get(name) or site.instantiate(name)
+    return placed.get(name) or site.instantiate(name, examples(site.registry.roles[name]))
+
+
+def examples(role: type[Role[Any]]) -> dict[str, Any]:
+    """What an option without a default gives as its example: ``Field(examples=[...])``."""
+    fields = role.config_type().model_fields.items()
+    return {key: (field.examples or [None])[0] for key, field in fields if field.is_required()}
 
 
 def claims(site: Site, name: str) -> list[Claim]:
