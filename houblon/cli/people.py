@@ -125,6 +125,11 @@ def read_password(name: str) -> str:
     return value
 
 
+def people_(number: int) -> str:
+    """How many people, in words."""
+    return "1 person" if number == 1 else f"{number} people"
+
+
 def size(megabytes: int | None) -> str:
     """A quota for people."""
     if megabytes is None:
@@ -143,7 +148,9 @@ def state(person: Person) -> str:
 
 def table(people: Iterable[Person]) -> Table:
     """People, a line each."""
-    result = Table("name", "full name", "state", "groups", "address", box=None, pad_edge=False)
+    result = Table(box=None, pad_edge=False)
+    for heading in ("name", "full name", "state", "groups", "address"):
+        result.add_column(heading, overflow="fold")
     for person in people:
         cells = (person.name, person.full_name, state(person), ", ".join(sorted(person.groups)),
                  person.mail or person.recovery)  # fmt: skip

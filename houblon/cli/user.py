@@ -22,6 +22,7 @@ from houblon.cli.people import (
     deliver,
     judged,
     open_desk,
+    people_,
     read_password,
     sheet_for,
     shown,
@@ -149,7 +150,7 @@ def list_(
         if people and out.verbosity >= 0:
             out.console.print(table(people))
         waiting = sum(person.active and not person.has_password for person in people)
-        out.say(f"{len(people)} people" + (f", {waiting} without a password yet." if waiting else "."), "dim")
+        out.say(people_(len(people)) + (f", {waiting} without a password yet." if waiting else "."), "dim")
         if out.verbosity >= 0 and desk.uninvited & there.people.keys():
             out.note(
                 f"{len(desk.uninvited & there.people.keys())} of them were added by an import that was cut off before "

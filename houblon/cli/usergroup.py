@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from houblon.cli.out import out
-from houblon.cli.people import Json, Site, Yes, open_desk, typed
+from houblon.cli.people import Json, Site, Yes, open_desk, people_, typed
 from houblon.errors import BadInput, Refused
 
 app = typer.Typer(
@@ -55,7 +55,7 @@ def list_(
         return
     for name, members in sorted(groups.items()):
         if group is None:
-            out.say(f"{name:<24} {len(members):>5} people")
+            out.say(f"{name:<31} {people_(len(members)):>12}")
         else:
             for member in sorted(members):
                 out.say(member)
@@ -76,10 +76,10 @@ def delete(group: Group, yes: Yes = False, site: Site = None, json: Json = False
                 f"{', '.join(needing)} is for this group; without it nobody could use it",
                 file=desk.site.file, cure="Change that in the site file first, then apply.",
             )
-        if not yes and typed(f"Delete {group}, with {len(members)} people in it? Type its name: ") != group:
+        if not yes and typed(f"Delete {group}, with {people_(len(members))} in it? Type its name: ") != group:
             raise Refused("that is not its name; nothing was changed")
         desk.delete_group(group)
     if json:
         out.json({"group": group, "deleted": True})
         return
-    out.say(f"{group} is deleted; its {len(members)} people are still there.")
+    out.say(f"{group} is deleted; its members ({people_(len(members))}) are still there.")

@@ -11,7 +11,7 @@ from rich.text import Text
 
 from houblon.cli.ask import yes_or_no
 from houblon.cli.out import out
-from houblon.cli.people import Hours, Invite, Json, Sheet, Site, deliver, open_desk, shown, way
+from houblon.cli.people import Hours, Invite, Json, Sheet, Site, deliver, open_desk, people_, shown, way
 from houblon.errors import BadInput, CannotConnect, Exit, HoublonError, OperationFailed
 
 if TYPE_CHECKING:
@@ -73,7 +73,7 @@ def import_(
         if not plan.empty:
             desk.carry_out(plan, there, invite=how != "none")
             if not json:
-                out.say(f"Done: {len(plan.new)} people have an account.", "bold green")
+                out.say(f"Done: {people_(len(plan.new))} added.", "bold green")
         try:
             result |= deliver(desk, people, how, hours, path, json)
         except HoublonError as error:
@@ -137,10 +137,10 @@ def _show(plan: Plan, waiting: int, json: bool) -> None:
         out.say(f"  + and {len(plan.new) - _MANY} more", "green")
     for group, people in sorted(plan.joins.items()):
         new = " (new)" if group in plan.new_groups else ""
-        out.say(f"  ~ group {group}{new}: {len(people)} people join", "green")
+        out.say(f"  ~ group {group}{new}: joined by {people_(len(people))}", "green")
     if waiting:
-        out.say(f"  ~ {waiting} people whom an earlier run added have no invitation yet", "green")
+        out.say(f"  ~ added by an earlier run and not invited yet: {people_(waiting)}", "green")
     if plan.same:
-        out.say(f"{len(plan.same)} people are there already and stay as they are.")
+        out.say(f"There already, and left as they are: {people_(len(plan.same))}.")
     if plan.empty and not waiting:
         out.say("Nothing to do: all of them are there.", "bold")

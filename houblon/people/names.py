@@ -89,7 +89,7 @@ def group(text: str) -> str:
 def full_name(text: str) -> str:
     """A person's name as they write it: any script, one line, normal form C (UAX #15)."""
     # Before white space is settled: line ends and tabs are white space too.
-    if any(unicodedata.category(char) == "Cc" for char in text.strip(" ")):
+    if any(unicodedata.category(char) in ("Cc", "Zl", "Zp") for char in text.strip(" ")):
         raise Wrong("this name holds control characters", "Type it anew, on one line.")
     name = unicodedata.normalize("NFC", " ".join(text.split()))
     if not name:

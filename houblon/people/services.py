@@ -106,8 +106,7 @@ mkdir "$d/data"
 {steps}
 cd "$d/data"
 find . -type f -print0 | sort -z | xargs -0r sha256sum -z >"$d/SHA256SUMS"
-tar --create --file=- --owner=0 --group=0 . >&3
-tar --create --file=- --owner=0 --group=0 --directory="$d" SHA256SUMS >&3
+tar --create --file=- --owner=0 --group=0 . --directory="$d" SHA256SUMS >&3
 """
 
     def _run(self, claim: Person, command: str, name: str, fails: str) -> list[str]:
