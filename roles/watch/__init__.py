@@ -21,7 +21,6 @@ from houblon.contract import (
     Needs,
     NoBackup,
     Outbound,
-    PersonalData,
     Resource,
     Role,
     Unit,
@@ -79,12 +78,6 @@ class Watch(Role[WatchConfig]):
         yield Needs("alerts")
         yield Resource(memory_mb=0, disk_mb=1)
         yield Outbound("the watched names on port 443, and the control names when one of those does not answer")
-        yield PersonalData(
-            tr(en="Nothing about people: names of sites and their state",
-               fr="Rien sur les personnes : des noms de sites et leur état"),
-            where="/var/lib/houblon-watch",
-            retention_days=1,
-        )  # fmt: skip
         yield Unit("houblon-watch.timer", sandbox=None)
         for name in self.config.names:
             yield Alert(

@@ -10,7 +10,7 @@ from houblon.claims import tr
 from houblon.verify import Broken
 
 VERDICT = "/usr/local/lib/houblon/watch verdict /etc/houblon/watch.json"
-SANDBOX = 3.0
+SANDBOX = 2.0
 """Highest exposure that `systemd-analyze security` may find."""
 
 
