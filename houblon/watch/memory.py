@@ -118,7 +118,7 @@ def sentence(name: str, entry: dict[str, Any], language: str) -> str:
     if not entry["alarm"]:
         return say(language, "well again", name) + "."
     since = say(language, "since", moment(entry.get("bad_since", entry["at"])))
-    return f"{say(language, 'is ' + entry['alarm'], name)} {since}: {entry['trouble']}."
+    return say(language, "told", say(language, f"is {entry['alarm']}", name), since, entry["trouble"])
 
 
 def moment(at: float) -> str:

@@ -28,6 +28,7 @@ TEXTS = {
     "well again": ("{0} is well again", "{0} va de nouveau bien"),
     "is ill": ("{0} is ill", "{0} est malade"),
     "is silent": ("{0} is silent", "{0} ne répond plus"),
+    "told": ("{0} {1}: {2}.", "{0} {1} : {2}."),
     "test": ("This is a test of houblon watch: alarms arrive here.",
              "Ceci est un essai de houblon watch : les alertes arrivent ici."),
     "since": ("since {0}", "depuis le {0}"),
