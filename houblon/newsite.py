@@ -15,6 +15,7 @@ from typing import Literal
 from houblon import schema, site, yamlfile
 from houblon.contract import tr
 from houblon.errors import BadInput
+from houblon.hearing import LATER, Hearing
 from houblon.registry import Registry, discover
 from houblon.settings import FORMAT
 from houblon.vault import InitResult, Vault
@@ -39,6 +40,7 @@ class Answers:
     email: str
     keys: tuple[str, ...]
     services: tuple[str, ...]
+    hearing: Hearing = LATER
 
 
 def refuse_taken(folder: Path) -> None:
@@ -82,7 +84,10 @@ def create(
         else:
             building.chmod(0o777 & ~_umask())
             moved.append(building.rename(folder))
-        Vault(folder).check()  # which also remembers where it lies
+        vault = Vault(folder, ask=ask if passphrase is None else lambda _: passphrase)
+        vault.check()  # which also remembers where it lies
+        for (role, name), value in answers.hearing.secrets().items():
+            vault.set(role, name, value, kind="given")
     except BaseException:
         for path in (building, *moved):
             shutil.rmtree(path, ignore_errors=True) if path.is_dir() else path.unlink(missing_ok=True)
@@ -193,6 +198,13 @@ def site_file(answers: Answers, registry: Registry) -> str:
         about = registry.roles[name].metadata
         mark = "" if name in answers.services else "# "
         lines.append(f"  {mark}{name}:  # {about.title}: {about.summary(answers.language)}")
+    sections = answers.hearing.sections()
+    lines += ["", say("# Who hears when the server is ill; `houblon alerts test` tries it.",
+                      "# Qui est prévenu quand le serveur va mal ; `houblon alerts test` essaie.")]  # fmt: skip
+    if not sections:
+        lines += ["# alerts:", "#   ntfy: https://ntfy.sh/" + say("a-name-nobody-guesses", "un-nom-introuvable")]
+    for section, values in sections.items():
+        lines += [f"{section}:", *(f"  {key}: {_value(value)}" for key, value in values.items())]
     if answers.domain.endswith(LAN):
         lines += [
             "",
@@ -211,6 +223,12 @@ def scalar(text: str) -> str:
     if plain and not yamlfile.is_special(text) and text.lower() not in {"yes", "no", "on", "off", "y", "n"}:
         return text
     return json.dumps(text, ensure_ascii=False)
+
+
+def _value(value: object) -> str:
+    if isinstance(value, list):
+        return "[" + ", ".join(scalar(one) for one in value) + "]"
+    return scalar(value) if isinstance(value, str) else json.dumps(value)
 
 
 INVENTORY = """\

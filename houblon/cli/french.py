@@ -77,6 +77,19 @@ FRENCH: Mapping[str, str] = {
     "Type the same twice.": "Tapez deux fois la même.",
     "this passphrase is too weak": "cette phrase de passe est trop faible",
     "Take five random words, for example.": "Prenez par exemple cinq mots au hasard.",
+    # hearing
+    "relays listen on port 587 or 465": "un relais écoute sur le port 587 ou 465",
+    "Write smtp.example.net:587.": "Écrivez smtp.exemple.net:587.",
+    "this is no address of a page": "ce n'est pas l'adresse d'une page",
+    "Write it like https://ntfy.sh/a-name-nobody-guesses.": "Écrivez-la comme https://ntfy.sh/un-nom-introuvable.",
+    "a password does not belong into an address": "il ne faut pas de mot de passe dans une adresse",
+    "Leave it out.": "Enlevez-le.",
+    "Many want an app password.": "Beaucoup veulent un mot de passe d'application.",
+    "Ask your mail provider.": "Demandez à votre fournisseur de courriel.",
+    "Check the addresses.": "Vérifiez les adresses.",
+    "Check the name.": "Vérifiez le nom.",
+    "Check name and port; some networks close 587.": "Vérifiez nom et port ; certains réseaux ferment le 587.",
+    "Check the address, and the token.": "Vérifiez l'adresse, et le jeton.",
 }  # fmt: skip
 
 

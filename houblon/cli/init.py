@@ -14,6 +14,7 @@ import typer
 
 from houblon import newsite, registry, settings, site, translate
 from houblon.cli.french import french
+from houblon.cli.hear import Given, ask_hearing
 from houblon.contract import Text, tr
 from houblon.errors import BadInput
 from houblon.settings import Wrong
@@ -93,6 +94,15 @@ def init(
     no_passphrase: Annotated[
         bool, typer.Option("--no-passphrase", help="Leave the new age key unprotected on this disk.")
     ] = False,
+    alerts: Annotated[str | None, typer.Option(help="How admins hear of trouble: mail, ntfy, webhook, later.")] = None,
+    relay: Annotated[str | None, typer.Option(help="For mail: the relay, name:port (587 or 465).")] = None,
+    relay_user: Annotated[str | None, typer.Option(help="For mail: user name at the relay.")] = None,
+    sender: Annotated[str | None, typer.Option(help="For mail: the address it comes from.")] = None,
+    alerts_url: Annotated[str | None, typer.Option(help="For ntfy and webhook: the address to POST to.")] = None,
+    alerts_secret_file: Annotated[
+        Path | None, typer.Option(help="File (mode 0600) with the relay's password, or the token of ntfy.")
+    ] = None,
+    no_alerts_test: Annotated[bool, typer.Option("--no-alerts-test", help="Send no test message.")] = False,
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Ask nothing; take the defaults.")] = False,
 ) -> None:
     """Make a new site folder: ask the few questions, write the settings, make the vault.
@@ -134,10 +144,12 @@ def init(
         "--email", email, f"{me}@{site_domain}", settings.email,
     )  # fmt: skip
     keys = _ask_keys(ask, key)
+    given = Given(alerts, relay, relay_user, sender, alerts_url, alerts_secret_file, not no_alerts_test)
+    heard = ask_hearing(ask, given, mail, title, identities.ask_on_terminal)
     answers = newsite.Answers(
         language=ask.language, name=title, domain=site_domain, address=in_address[1],
         port=port or in_address[2] or 22, user=user or in_address[0] or "root", jump=jump,
-        admin=me, email=mail, keys=keys, services=services,
+        admin=me, email=mail, keys=keys, services=services, hearing=heard,
     )  # fmt: skip
     target = _absolute(folder or Path(newsite.slug(site_domain)))
     newsite.refuse_taken(target)

@@ -125,7 +125,7 @@ class SmtpSink(Kept[Mail]):
             self._user, self._password,
         )  # fmt: skip
         self.failed_logins += not good
-        return AuthResult(success=good, auth_data=self._user if good else None)
+        return AuthResult(success=good, handled=good, auth_data=self._user if good else None)
 
     async def handle_DATA(self, server: SMTP, session: Session, envelope: Envelope) -> str:
         if self.refuse:

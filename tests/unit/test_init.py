@@ -10,10 +10,11 @@ import pty
 import select
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -26,8 +27,9 @@ from houblon.cli.french import FRENCH
 from houblon.errors import Exit
 from houblon.registry import discover
 from houblon.site import load
-from houblon.vault import Vault
+from houblon.vault import Vault, identity
 from houblon.yamlfile import read
+from tests.host.sinks import SmtpSink, self_signed
 
 ROOT = Path(__file__).parents[2]
 FLAGS = [
@@ -102,9 +104,9 @@ def test_questions_in_french(
     home: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setenv("LANG", "fr_FR.UTF-8")
-    asked = answers(monkeypatch, "", "Les Amis", "amis.test", "192.0.2.7", "marie", "", "")
+    asked = answers(monkeypatch, "", "Les Amis", "amis.test", "192.0.2.7", "marie", "", "", "")
     assert run(["init", "--no-passphrase"]) == Exit.OK
-    assert len(asked) == 7
+    assert len(asked) == 8
     assert asked[0] == "Langue (fr ou en) [fr] : "
     site = load(Path("amis"))
     assert site.languages == ("fr", "en")
@@ -119,14 +121,14 @@ def test_each_answer_is_judged_at_once(
 ) -> None:
     asked = answers(
         monkeypatch, "klingon", "fr", "", "Amis", "http://amis.test", "amis.test", "192.0.2.300", "192.0.2.3", "root",
-        "marie", "@", "", "/none", KEY_2,
+        "marie", "@", "", "/none", KEY_2, "carrier pigeon", "later",
     )  # fmt: skip
     assert run(["init", "--no-passphrase"]) == Exit.OK
     told = capsys.readouterr().out
     assert told.index("none of the choices") < told.index("Il faut une réponse")
     for sentence in ("pas un nom", "adresse IP valide", "appartient au système", "courriel", "ne peut pas être lu"):
         assert sentence in told
-    assert len(asked) == 14
+    assert len(asked) == 16
     assert load(Path("amis")).admins[0].keys == (KEY_2,)
 
 
@@ -278,6 +280,71 @@ def test_every_judge_speaks_french() -> None:
                             assert sentence.value in FRENCH, f"{module.__name__}: {sentence.value}"
 
 
+@pytest.fixture
+def relay(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[SmtpSink]:
+    """A relay with a certificate that this machine trusts, on the port that relays have."""
+    both, trusted = self_signed(tmp_path, "127.0.0.1", "relay.famille.test")
+    monkeypatch.setenv("SSL_CERT_FILE", str(trusted))
+    sink = SmtpSink("127.0.0.1", 0, "camille", "hop-hop", both)
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        sink.port = free.getsockname()[1]
+    real = socket.create_connection
+    monkeypatch.setattr(socket, "create_connection", lambda where, *more, **named: real(
+        ("127.0.0.1", sink.port) if where[0] == "relay.famille.test" else where, *more, **named
+    ))  # fmt: skip
+    with sink:
+        yield sink
+
+
+MAIL = ["--alerts", "mail", "--relay", "relay.famille.test", "--relay-user", "camille", "--sender", "hub@famille.test"]
+
+
+def test_mail_is_tried_at_once_and_its_password_kept(home: Path, relay: SmtpSink, tmp_path: Path) -> None:
+    (tmp_path / "word").write_text("hop-hop\n")
+    (tmp_path / "word").chmod(0o600)
+    flags = ["init", "site", "--yes", "--no-passphrase", *FLAGS, *MAIL, "--alerts-secret-file", str(tmp_path / "word")]
+    assert run(flags) == Exit.OK
+    [mail] = relay.all
+    assert (mail.sender, mail.recipients, mail.encrypted) == ("hub@famille.test", ("camille@famille.test",), True)
+    made = load(Path("site"))
+    assert {"mailer", "alerts"} <= {role.name for role in made.roles}
+    assert made.raw_settings("mailer")["relay"] == "relay.famille.test"
+    assert Vault(Path("site")).get("mailer", "relay").reveal() == "hop-hop"
+    assert b"hop-hop" not in b"".join(file.read_bytes() for file in Path("site").rglob("*") if file.is_file())
+
+
+def test_a_wrong_password_is_told_and_can_be_corrected(
+    home: Path, relay: SmtpSink, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "word").write_text("wrong\n")
+    (tmp_path / "word").chmod(0o600)
+    flags = ["init", "site", "--no-passphrase", "--language", "fr", "--key", KEY, *FLAGS, *MAIL,
+             "--alerts-secret-file", str(tmp_path / "word")]  # fmt: skip
+    assert run([*flags, "--yes"]) == Exit.BAD_INPUT
+    assert "refuses user or password" in capsys.readouterr().err
+    assert not left_behind(home)
+    monkeypatch.setattr(identity, "ask_on_terminal", lambda prompt: "hop-hop")
+    asked = answers(monkeypatch, "c", "mail", "relay.famille.test:587", "camille", "hub@famille.test")
+    assert run(flags) == Exit.OK
+    assert len(asked) == 5
+    assert "mot de passe d'application" in capsys.readouterr().out
+    assert len(relay.all) == 1
+    answers(monkeypatch, "g")
+    assert run(["init", "other", *flags[2:]]) == Exit.OK, "who wants to go on may"
+    assert len(relay.all) == 1
+
+
+def test_a_webhook_and_a_topic_are_tried(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for kind in ("webhook", "ntfy"):
+        flags = ["init", kind, "--yes", "--no-passphrase", *FLAGS, "--alerts", kind, "--alerts-url"]
+        assert run([*flags, "https://127.0.0.1:9/x"]) == Exit.BAD_INPUT
+        assert "no connection" in capsys.readouterr().err
+        assert run([*flags, "http://famille.test/x"]) == Exit.BAD_INPUT
+        assert run([*flags, "https://127.0.0.1:9/x", "--no-alerts-test"]) == Exit.OK
+        assert load(Path(kind)).raw_settings("alerts") == {kind: "https://127.0.0.1:9/x"}
+
+
 class Terminal:
     """The real command on a real terminal."""
 
@@ -314,7 +381,7 @@ class Terminal:
 
 def test_on_a_terminal_with_a_passphrase(home: Path) -> None:
     phrase = "orchidee camion plume granit sept"
-    terminal = Terminal("init", *FLAGS, "--language", "fr", "--key", KEY)
+    terminal = Terminal("init", *FLAGS, "--language", "fr", "--key", KEY, "--alerts", "later")
     for typed in ("abc\n", f"{phrase}\n"):
         terminal.until("Phrase de passe de la nouvelle clé du coffre : ")
         terminal.shown = ""
