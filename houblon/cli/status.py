@@ -29,6 +29,7 @@ def status(
     """Show the host at a glance. Exit status 0: nothing is broken, 6: something is."""
     from houblon.connect import Door as WayIn
     from houblon.status import status as look
+    from houblon.watch.desk import Desk
 
     loaded, vault = open_site(site)
     way_in = WayIn(loaded, vault, at_the_terminal())
@@ -41,6 +42,8 @@ def status(
         out.json(seen.to_json())
     else:
         show(seen)
+        if trouble := Desk.mine().asleep():
+            out.note(trouble)
     raise typer.Exit(seen.exit_code)
 
 

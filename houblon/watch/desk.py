@@ -57,6 +57,13 @@ class Desk:
         """What it saw last; see `houblon.watch.memory`."""
         return memory.read(str(self.state))
 
+    def asleep(self) -> str:
+        """That the installed eye has not looked lately, in a sentence; empty when it has, or is not installed."""
+        if not self.settings.exists():
+            return ""
+        said = memory.verdict(self.told() | {"language": "en"}, None, self.settings.stat().st_mtime)
+        return f"houblon watch, on this machine: {said}; is its timer running?" if said else ""
+
     def install(self, settings: dict[str, Any]) -> str:
         """Put the eye and its timer in place, over an earlier one.
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 import socket
 import ssl
 import stat
@@ -672,6 +673,9 @@ def test_list_says_when_nobody_looks(home: Path, sink: Sink, monkeypatch: pytest
     assert row["state"] == "unknown", "what was seen two hours ago says nothing about now"
     assert houblon(["watch", "list"]) == 0
     assert "is the timer running?" in " ".join(capsys.readouterr().out.split())
+    assert desk.asleep() == "", "it was installed just now"
+    os.utime(desk.settings, (time.time() - 7200,) * 2)
+    assert "nobody has looked at other sites since" in desk.asleep()
 
 
 def test_units_survive_odd_paths() -> None:
