@@ -79,6 +79,7 @@ class Metadata:
     :param category: ``system`` roles are placed when something needs them (their options stand at the top
         level of the site file); any other category is a service that the site's owner chooses.
     :param upstream: state of the software behind it.
+    :param called: what members call it, where ``title`` is a program's name that tells them nothing.
     """
 
     title: str
@@ -88,6 +89,11 @@ class Metadata:
     homepage: str
     source: str = ""
     upstream: Literal["maintained", "unmaintained", "end of life"] = "maintained"
+    called: Text | None = None
+
+    def name(self, language: str) -> str:
+        """What to call it before members: ``called``, else ``title``."""
+        return self.called(language) if self.called else self.title
 
 
 C = TypeVar("C", bound=Config)

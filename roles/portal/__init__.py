@@ -55,6 +55,7 @@ class Portal(Role[PortalConfig]):
         category="site",
         licence="AGPL-3.0-or-later",
         homepage="",
+        called=tr(en="These pages", fr="Ces pages"),
     )
     provides = ("announcements",)
 
@@ -185,7 +186,7 @@ class Portal(Role[PortalConfig]):
             "kept": content.kept(self.site, language),
             "saved": content.saved(self.site, language),
             "backed_up": content.backed_up(self.site),
-            "titles": {role.name: role.metadata.title for role in self.site.roles},
+            "titles": {role.name: role.metadata.name(language) for role in self.site.roles},
             "feed_entries": FEED_ENTRIES,
         }
 

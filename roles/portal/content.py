@@ -70,7 +70,7 @@ def entries(site: Site, language: str, but: str) -> list[Entry]:
         if address and role.metadata.category != "system" and role.name != but:
             meta = role.metadata
             who = _who(site, role.name, language)
-            found.append(Entry(role.name, meta.title, meta.summary(language), address, who))
+            found.append(Entry(role.name, meta.name(language), meta.summary(language), address, who))
     return sorted(found, key=lambda entry: entry.title.casefold())
 
 
@@ -95,7 +95,7 @@ def software(site: Site, language: str) -> list[Software]:
 
 def kept(site: Site, language: str) -> list[Kept]:
     """Personal data by what keeps it: services first, then the server."""
-    titles = _titles(site)
+    titles = _titles(site, language)
     rows = [
         Kept(
             titles.get(claim.role, WORDS[language].server), claim.what(language), _where(claim.where, language),
@@ -114,7 +114,7 @@ def backed_up(site: Site) -> bool:
 
 def saved(site: Site, language: str) -> list[Saved]:
     """What becomes of the data of each service, and of the server."""
-    titles = _titles(site)
+    titles = _titles(site, language)
     sets = {claim.role for claim in site.claims(BackupSet)}
     reasons = {claim.role: claim.reason(language) for claim in site.claims(NoBackup)}
     rows = [
@@ -125,11 +125,11 @@ def saved(site: Site, language: str) -> list[Saved]:
     return [*rows, Saved(WORDS[language].server, True, "")] if sets - titles.keys() else rows
 
 
-def _titles(site: Site) -> dict[str, str]:
+def _titles(site: Site, language: str) -> dict[str, str]:
     """The services' names for people, in their order; what they rest on has names for experts only."""
-    services = [role for role in site.roles if role.metadata.category != "system"]
-    ordered = sorted(services, key=lambda role: role.metadata.title.casefold())
-    return {role.name: role.metadata.title for role in ordered}
+    services = [r for r in site.roles if r.metadata.category != "system"]
+    names = {role.name: role.metadata.name(language) for role in services}
+    return dict(sorted(names.items(), key=lambda pair: pair[1].casefold()))
 
 
 def _address(site: Site, role: str) -> str:

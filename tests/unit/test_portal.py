@@ -78,6 +78,15 @@ def test_who_may_use_a_service(tmp_path: Path, claims: tuple[str, ...], french: 
     assert english in pages["/en/index.html"]
 
 
+def test_members_read_their_own_name_of_a_service_and_the_programs_name_with_its_licence(tmp_path: Path) -> None:
+    make_role(tmp_path, "pad", "Vhost(f'pad.{self.site.domain}', root='/srv/pad')")
+    pad = tmp_path / "roles/pad/__init__.py"
+    pad.write_text(pad.read_text().replace('title="pad"', 'title="Etherpad", called=tr(en="Pads", fr="Blocs")'))
+    _, pages = made(tmp_path, "portal:\npad:\n")
+    assert ">Blocs</a></h3>" in pages["/fr/index.html"] and ">Pads</a></h3>" in pages["/en/index.html"]
+    assert "<strong>Etherpad</strong>" in pages["/fr/a-propos/index.html"]
+
+
 def test_people_are_led_to_the_page_of_their_account(tmp_path: Path) -> None:
     make_role(tmp_path, "gate", *SIGN_IN, "Accounts()", "Secret('directory', description='x')")
     _, pages = made(tmp_path, "portal:\ngate:\n")
