@@ -137,8 +137,9 @@ class Calendar(Role[CalendarConfig]):
         yield Package("radicale", "python3-ldap")
         yield Resource(memory_mb=70, disk_mb=60)
         yield Secret("directory", description="Password by which the calendar reads the directory of accounts")
-        # Not to be shown: to know that an entry has not changed since its password was found right.
-        yield Accounts(groups=self.config.groups, needs=("entryCSN", "pwdAccountLockedTime"))
+        # To know that a password which was found right or wrong is still the same one.
+        needs = ("pwdChangedTime", "entryCSN", "pwdAccountLockedTime")
+        yield Accounts(groups=self.config.groups, needs=needs)
         yield Unit(UNIT, sandbox=2.0)
         yield Listen(PORT, address="127.0.0.1")
         yield ConfigTest(f"{SCRIPT} check")

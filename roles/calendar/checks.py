@@ -55,7 +55,7 @@ def test_it_reads_the_directory(host: Any) -> None:
 def test_it_listens_on_loopback_with_the_site_s_settings(host: Any, role: Calendar) -> None:
     """what its plugins were told is what the site file says"""
     assert json.loads(host.file(SETTINGS).content_string) == json.loads(role.settings())
-    assert host.run("ss -Hltn 'sport = :%s'", PORT).stdout.split()[3] == f"127.0.0.1:{PORT}"
+    assert host.run("ss -Hltn 'sport = :%s'", str(PORT)).stdout.split()[3] == f"127.0.0.1:{PORT}"
 
 
 @pytest.mark.deep

@@ -10,13 +10,14 @@ outlives a changed password. It offers these three classes as the place for one'
 import base64
 import binascii
 import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import ldap
 import ldap.filter
-from houblon_people import Memory, Person, Settings, Shared, group_of, name_of, read, rights
+from houblon_people import Memory, Person, Settings, Shared, group_of, name_of, read, rights, version_of
 from radicale import auth, pathutils
 from radicale import rights as radicale_rights
 from radicale.storage import multifilesystem
@@ -51,7 +52,7 @@ class Directory:
         :raises ldap.LDAPError: the directory does not answer, which is nobody's wrong password (status 500).
         """
         query = self._filter.format(ldap.filter.escape_filter_chars(name))
-        wanted = ["uid", "memberOf", "entryCSN", "pwdAccountLockedTime"]
+        wanted = ["uid", "memberOf", "pwdChangedTime", "entryCSN", "pwdAccountLockedTime"]
         with self._lock:
             try:
                 found = self._search(query, wanted)
@@ -69,9 +70,9 @@ class Directory:
         if name not in values.get("uid", []):
             return None
         groups = frozenset(group for group in map(group_of, values.get("memberof", [])) if group)
-        # Without its version nothing may be remembered of an entry.
-        version = (values.get("entrycsn") or [""])[0]
-        return Person(name, dn, version, groups, "pwdaccountlockedtime" in values)
+        changed, csn = (values.get(key, [""])[0] for key in ("pwdchangedtime", "entrycsn"))
+        version, touchy = version_of(changed, csn, time.time())
+        return Person(name, dn, version, groups, "pwdaccountlockedtime" in values, touchy)
 
     def proves(self, dn: str, password: str) -> bool:
         """Whether this is their password. An empty one would be no login at all (RFC 4513, 5.1.2) and succeed."""
@@ -136,6 +137,9 @@ class Auth(auth.BaseAuth):
         again = right is not None
         if right is None:
             right = person is not None and self._directory.proves(person.dn, password)
+            if person and not right and person.touchy:
+                person = self._directory.find(name)
+                version = person.version if person else ""
             # A locked account refuses its right password too, which is no wrong one for that.
             if (version or not person) and (right or not locked):
                 self._memory.keep(who, password, version, right)

@@ -12,6 +12,7 @@ import threading
 import time
 from collections import OrderedDict
 from collections.abc import Callable
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import NamedTuple
 
@@ -26,8 +27,9 @@ PREFIX = "shared-"
 class Person(NamedTuple):
     """Somebody who may use the calendar, as the directory knows them now.
 
-    :param version: changes with every change of their entry (``entryCSN``).
+    :param version: is another one once their password is another one; empty when nobody can tell.
     :param locked: too many wrong passwords lately: their right one may be refused too.
+    :param touchy: a wrong password changes the version too.
     """
 
     name: str
@@ -35,6 +37,20 @@ class Person(NamedTuple):
     version: str
     groups: frozenset[str] = frozenset()
     locked: bool = False
+    touchy: bool = False
+
+
+def version_of(changed: str, csn: str, now: float) -> tuple[str, bool]:
+    """`Person.version` and `Person.touchy`, from ``pwdChangedTime`` and ``entryCSN``.
+
+    The first stands in the entry once a password was changed (slapo-ppolicy(5)), not when the entry was added with
+    one, and counts whole seconds: in the second of a change nobody can tell. The second changes with each wrong
+    password as well.
+    """
+    if not changed:
+        return csn, True
+    at = datetime.strptime(changed[:14], "%Y%m%d%H%M%S").replace(tzinfo=UTC).timestamp()
+    return (changed, False) if now - at >= 2 else ("", False)
 
 
 def name_of(login: str, domain: str) -> str:
@@ -54,8 +70,8 @@ class Memory:
     """Passwords that were found right or wrong, as digests that mean nothing outside this process.
 
     To ask the directory costs an Argon2 hash, and a synchronization makes hundreds of requests. An answer holds
-    as long as the person's entry is the same (`Person.version`), so that a changed password, a disabled person
-    or another group counts at once; and for an hour at most.
+    as long as the password is the same (`Person.version`), and for an hour at most. Whether somebody may come in at
+    all, and their groups, are no matter of memory: both are read with each request.
     """
 
     def __init__(self, clock: Callable[[], float] = time.monotonic, wrong: int = 4096) -> None:
