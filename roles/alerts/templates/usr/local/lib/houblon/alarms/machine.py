@@ -26,6 +26,8 @@ SECURITY_PATIENCE = 2 * DAY
 LISTS_DAYS = 4
 """Package lists are read daily; `unattended-upgrades` sees nothing new without them."""
 CLOCK_PATIENCE = HOUR
+STAMPS = [Path("/var/lib/apt") / name for name in ("periodic/update-success-stamp", "periodic/update-stamp", "lists")]
+"""What a successful `apt update` touches; apt's cache is written by mere looks, too."""
 EOL_WARN = 90 * DAY
 MOUNTS = Path("/proc/1/mountinfo")
 MEMINFO = Path("/proc/meminfo")
@@ -173,8 +175,8 @@ def memory(config: Config, memory: Memory, now: int, say: Say) -> Iterator[Findi
             patience=MEMORY_PATIENCE,
         )  # fmt: skip
     killed = killed_for_memory(output([
-        "journalctl", "-q", "--no-pager", "-o", "cat", "--since", "-1h", "-g", "Out of memory: Killed process|"
-        "Memory cgroup out of memory: Killed process|killed by the OOM killer",
+        "journalctl", "-q", "--no-pager", "-o", "cat", "--since", "-1h", "_TRANSPORT=kernel", "+", "_PID=1", "-g",
+        "Out of memory: Killed process|emory cgroup out of memory: Killed process|killed by the OOM killer",
     ], fine=(0, 1)))  # fmt: skip
     if killed:
         names = ", ".join(killed)
@@ -253,9 +255,7 @@ def reboot(config: Config, memory: Memory, now: int, say: Say) -> Iterator[Findi
 
 def updates(config: Config, memory: Memory, now: int, say: Say) -> Iterator[Finding]:
     """Security updates that nobody installs, and package lists that nobody reads."""
-    stamps = [Path(p) for p in ("/var/lib/apt/periodic/update-success-stamp", "/var/cache/apt/pkgcache.bin",
-                                "/var/lib/apt/lists")]  # fmt: skip
-    newest = max((int(p.stat().st_mtime) for p in stamps if p.exists()), default=0)
+    newest = max((int(p.stat().st_mtime) for p in STAMPS if p.exists()), default=0)
     if now - newest > LISTS_DAYS * DAY:
         days = (now - newest) // DAY
         yield Finding(
