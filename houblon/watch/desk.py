@@ -114,9 +114,10 @@ class Desk:
         if user_manager():
             _systemctl("daemon-reload")
         for folder in (self.settings.parent, self.state.parent, self.code.parent, self.units / "timers.target.wants",
-                       self.units, self.units.parent):  # fmt: skip
-            if folder.is_dir() and not any(folder.iterdir()):
+                       self.units):  # fmt: skip
+            while folder != Path.home() and folder.is_dir() and not any(folder.iterdir()):
                 folder.rmdir()
+                folder = folder.parent
         return bool(there) or was
 
 
