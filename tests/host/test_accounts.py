@@ -9,6 +9,8 @@ import base64
 import contextlib
 import shlex
 import socket
+import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator
 
@@ -17,7 +19,7 @@ import pytest
 from houblon import directory
 from houblon.lab import Lab
 from houblon.roles.accounts import DATA, SCRIPT
-from tests.host.sites import Applied, changes, make_site
+from tests.host.sites import Applied, changes, environment, make_site
 
 pytestmark = pytest.mark.host
 
@@ -420,7 +422,11 @@ def test_a_full_disk_refuses_writes_and_loses_nothing(one: Applied) -> None:
 def test_a_role_that_leaves_takes_its_bind_with_it(one: Applied) -> None:
     assert directory.bind_dn("setter") in dns(search(one, ROOT, "(objectClass=simpleSecurityObject)"))
     one.edit("  setter:\n", "")
-    one.cli("remove", "setter", "--yes")
+    removed = subprocess.run(
+        [sys.executable, "-m", "houblon", "remove", "setter", str(one.site_folder), "--yes"],
+        capture_output=True, text=True, stdin=subprocess.DEVNULL, timeout=300, env=environment(), check=False,
+    )  # fmt: skip
+    assert removed.returncode == 0, removed.stdout + removed.stderr
     one.cli("apply", "--yes")
     assert dns(search(one, ROOT, "(objectClass=simpleSecurityObject)")) == {directory.bind_dn("reader")}
     assert changes(one.cli("plan").stdout) == 0
