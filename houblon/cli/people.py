@@ -190,13 +190,11 @@ def sheet_for(sheet: Path | None, name: str, how: Way) -> Path | None:
 
     :raises BadInput: nothing can be written there.
     """
-    from houblon.people.sheet import free
+    from houblon.people.sheet import free, vacant
 
     if how != "sheet":
         return None
-    if sheet is not None and (sheet.exists() or sheet.is_symlink()):
-        raise BadInput("something stands there already", file=sheet, cure="Name another file.")
-    return sheet or free(Path(f"{name}-invitation.html"))
+    return vacant(sheet) if sheet is not None else free(Path(f"{name}-invitation.html"))
 
 
 def _told(one: Invitation) -> dict[str, Any]:

@@ -12,7 +12,7 @@ import typer
 from houblon.cli.out import out
 from houblon.cli.people import Json, Name, Site, Yes, open_desk, shown, typed
 from houblon.directory import NAME
-from houblon.errors import BadInput, HoublonError, OperationFailed, Refused
+from houblon.errors import HoublonError, OperationFailed, Refused
 
 if TYPE_CHECKING:
     from houblon.claims import Person
@@ -103,8 +103,7 @@ def _show(found: dict[str, Any]) -> None:
 
 
 def _place(to: Path | None, name: str) -> Path:
-    from houblon.people.sheet import free
+    from houblon.people.sheet import free, vacant
 
-    if to is not None and (to.exists() or to.is_symlink()):
-        raise BadInput("something stands there already", file=to, cure="Name another file.")
-    return (to or free(Path(f"{name}-{date.today().isoformat()}.tar.gz"))).absolute()
+    chosen = vacant(to) if to is not None else free(Path(f"{name}-{date.today().isoformat()}.tar.gz"))
+    return chosen.absolute()

@@ -38,7 +38,7 @@ def import_(
     there already are left as they are, so that the same file can be imported again.
     """
     from houblon.people import importing, table
-    from houblon.people.sheet import free
+    from houblon.people.sheet import free, vacant
 
     how = way(invite)
     with open_desk(site) as desk:
@@ -66,9 +66,7 @@ def import_(
             raise BadInput("no service of this site makes links", cure="Leave --invite out for sheets.")
         path = None
         if people and how == "sheet":
-            if sheet is not None and (sheet.exists() or sheet.is_symlink()):
-                raise BadInput("something stands there already", file=sheet, cure="Name another file.")
-            path = sheet or free(file.with_name(f"{file.stem}-invitations.html"))
+            path = vacant(sheet) if sheet is not None else free(file.with_name(f"{file.stem}-invitations.html"))
             _ = desk.services
         if not plan.empty:
             desk.carry_out(plan, there, invite=how != "none")

@@ -54,13 +54,23 @@ def free(path: Path) -> Path:
 
     :raises BadInput: when nothing can be written there.
     """
-    if not path.parent.is_dir() or not os.access(path.parent, os.W_OK):
-        raise BadInput("no file can be written there", file=path, cure="Name another place.")
+    _refuse_unwritable(path)
     number, found = 1, path
     while found.exists() or found.is_symlink():
         number += 1
         found = path.with_stem(f"{path.stem}-{number}")
     return found
+
+
+def vacant(path: Path) -> Path:
+    """A path that somebody chose.
+
+    :raises BadInput: when something stands there, or nothing can be written there.
+    """
+    _refuse_unwritable(path)
+    if path.exists() or path.is_symlink():
+        raise BadInput("something stands there already", file=path, cure="Name another file.")
+    return path
 
 
 def write(path: Path, text: str) -> None:
@@ -80,6 +90,11 @@ def write(path: Path, text: str) -> None:
         raise BadInput(f"this file cannot be written: {error.strerror}", file=path) from None
     finally:
         part.unlink(missing_ok=True)
+
+
+def _refuse_unwritable(path: Path) -> None:
+    if not path.parent.is_dir() or not os.access(path.parent, os.W_OK):
+        raise BadInput("no file can be written there", file=path, cure="Name another place.")
 
 
 def _sheet(invitation: Invitation, home: str) -> _Sheet:
