@@ -94,7 +94,7 @@ class Device:
     """
 
     def __init__(
-        self, folder: Path, person: Dav, kind: str, collections: Iterable[str], *, conflict: str = "null", url: str = ""
+        self, folder: Path, person: Dav, kind: str, collections: Iterable[str], *, conflict: str = "null"
     ) -> None:
         folder.mkdir(parents=True)
         self.folder, self.suffix = folder, ".ics" if kind == "caldav" else ".vcf"
@@ -117,7 +117,7 @@ path = "{folder}/data/"
 fileext = "{self.suffix}"
 [storage there]
 type = "{kind}"
-url = "{url or f'https://{person.fqdn}/'}"
+url = "https://{person.fqdn}/"
 username = "{person.name}"
 password = "{person.password}"
 verify = "{site.site_folder / 'acme-roots.pem'}"

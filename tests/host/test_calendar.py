@@ -17,6 +17,7 @@ import pytest
 from houblon import directory
 from houblon.claims import BackupSet, Person
 from houblon.site import load
+from houblon.verify.wire import Wire
 from tests.host.dav import HOME, Dav, Device, event
 from tests.host.sites import Applied, environment
 
@@ -123,10 +124,8 @@ def claire(members: dict[str, Dav]) -> Dav:
 
 
 def test_two_devices_of_one_person_have_the_same_fifty_events(claire: Dav, tmp_path: Path) -> None:
-    domain = claire.site.lab.domain
-    # One knows the service's address, the other only the site's: /.well-known/caldav tells it the rest.
     phone = Device(tmp_path / "phone", claire, "caldav", ["calendar"])
-    laptop = Device(tmp_path / "laptop", claire, "caldav", ["calendar"], url=f"https://{domain}/", conflict='"a wins"')
+    laptop = Device(tmp_path / "laptop", claire, "caldav", ["calendar"], conflict='"a wins"')
     for device in (phone, laptop):
         device.run("discover", answers="y\n" * 4)
     for number in range(50):
@@ -165,7 +164,7 @@ def test_a_conflict_is_reported_and_nothing_is_lost(claire: Dav, tmp_path: Path)
 
 def test_contacts_are_synchronized_too(claire: Dav, tmp_path: Path) -> None:
     phone = Device(tmp_path / "phone", claire, "carddav", ["contacts"])
-    laptop = Device(tmp_path / "laptop", claire, "carddav", ["contacts"], url=f"https://{claire.site.lab.domain}/")
+    laptop = Device(tmp_path / "laptop", claire, "carddav", ["contacts"])
     for device in (phone, laptop):
         device.run("discover", answers="y\n" * 4)
     for number in range(10):
@@ -363,18 +362,24 @@ def test_a_silent_directory_is_nobodys_wrong_password(calendar: Applied, claire:
 # --- fail2ban ---------------------------------------------------------------------------------------------
 
 GUESS = """
-import base64, http.client, ssl, sys
+import base64, concurrent.futures, http.client, socket, ssl, sys
 address, name, *pairs = sys.argv[1:]
 context = ssl.create_default_context(); context.check_hostname = False; context.verify_mode = ssl.CERT_NONE
-for pair in pairs:
+
+def attempt(pair):
     try:
-        line = http.client.HTTPSConnection(address, context=context, timeout=5)
+        line = http.client.HTTPConnection(name)
+        line.sock = context.wrap_socket(socket.create_connection((address, 443), 5), server_hostname=name)
         word = base64.b64encode(pair.encode().decode("unicode_escape").encode()).decode()
-        headers = {"Host": name, "Depth": "0", "X-Forwarded-For": "192.0.2.99", "Authorization": "Basic " + word}
+        headers = {"Depth": "0", "X-Forwarded-For": "192.0.2.99", "Authorization": "Basic " + word}
         line.request("PROPFIND", "/", headers=headers)
-        print(line.getresponse().status)
+        return line.getresponse().status
     except OSError as error:
-        print(type(error).__name__)
+        return type(error).__name__
+
+print(attempt(pairs[0]))
+with concurrent.futures.ThreadPoolExecutor(8) as pool:
+    print(*pool.map(attempt, pairs[1:]), sep="\\n")
 """
 
 
@@ -477,13 +482,13 @@ def test_the_web_page_makes_a_calendar(calendar: Applied, claire: Dav) -> None:
         page.goto(f"https://{claire.fqdn}/")
         page.fill("#loginscene [data-name=user]", claire.name)
         page.fill("#loginscene [data-name=password]", claire.password)
-        page.click("#loginscene button[type=submit]")
+        page.click("#loginscene [data-name=form] button")
         page.wait_for_selector("#collectionsscene:not(.hidden) article:not(.hidden)")
         titles = page.locator("#collectionsscene article:not(.hidden) [data-name=title]").all_inner_texts()
         assert {"Agenda", "Contacts"} <= set(titles)
         page.click("#collectionsscene [data-name=new]")
         page.fill("#createcollectionscene [data-name=displayname]", "Vacances")
-        page.click("#createcollectionscene button[type=submit]")
+        page.click("#createcollectionscene [data-name=submit]")
         page.wait_for_selector("#collectionsscene:not(.hidden) >> text=Vacances")
         assert not [text for text in complaints if "Content Security Policy" in text], complaints
         browser.close()
@@ -491,9 +496,12 @@ def test_the_web_page_makes_a_calendar(calendar: Applied, claire: Dav) -> None:
 
 
 def test_well_known_addresses_lead_to_it(calendar: Applied) -> None:
+    wire, domain = Wire(calendar.host.address), calendar.lab.domain
     for service in ("caldav", "carddav"):
-        answer = replace(Dav(calendar, "x", "x"))("PROPFIND", f"/.well-known/{service}")
-        assert answer.status == 301 and answer.headers["location"].endswith("/"), service
+        for name in (domain, f"cal.{domain}"):
+            answer = wire.request("PROPFIND", f"https://{name}/.well-known/{service}")
+            assert answer.status == 301, (name, service)
+            assert answer.headers["location"] in ("/", f"https://cal.{domain}/"), (name, service)
 
 
 def test_verify_is_content_and_a_second_plan_is_empty(calendar: Applied, members: dict[str, Dav]) -> None:
