@@ -82,7 +82,7 @@ class SsoConfig(Config):
     second_factor: tuple[Annotated[str, AfterValidator(_group)], ...] = ()
     """Groups whose members must sign in with a second factor; they are led to register one. Everybody may."""
     workers: Annotated[int, Field(ge=2, le=16)] = 3
-    """Processes that answer: each takes 25 MB, and one checks about ten passwords a second."""
+    """Processes that answer: each takes 27 MB, and one checks about ten passwords a second."""
 
 
 class Sso(Role[SsoConfig]):
@@ -121,8 +121,8 @@ class Sso(Role[SsoConfig]):
         yield Package(
             "lemonldap-ng-fastcgi-server", "liblemonldap-ng-portal-perl", "libnet-ldap-perl",
             "libio-socket-timeout-perl", "libio-string-perl", "libcrypt-jwt-perl", "libauthen-webauthn-perl",
-            "libconvert-base32-perl", "libconvert-pem-perl", "libmime-tools-perl", "libemail-sender-perl", "libemail-address-xs-perl",
-            "libstring-random-perl", "libcookie-baker-xs-perl",
+            "libconvert-base32-perl", "libconvert-pem-perl", "libmime-tools-perl", "libemail-sender-perl",
+            "libemail-address-xs-perl", "libstring-random-perl", "libcookie-baker-xs-perl",
         )  # fmt: skip
         yield Secret("directory", length=40, description="bind of the sign-in page to the directory")
         yield Secret("cipher", kind="token", length=64, description="encrypts the secrets of second factors")
@@ -137,7 +137,7 @@ class Sso(Role[SsoConfig]):
         )  # fmt: skip
         yield Unit(UNIT, sandbox=2.5)
         yield Unit(f"{PURGE}.timer", sandbox=None)
-        yield Resource(memory_mb=40 + 25 * self.config.workers, disk_mb=120)
+        yield Resource(memory_mb=30 + 27 * self.config.workers, disk_mb=120)
         yield HttpCheck(f"https://{self.fqdn}/", status=200, contains="passwordfield")
         yield DataPath(conf.PERSISTENT)
         yield BackupSet(
@@ -212,10 +212,13 @@ class Sso(Role[SsoConfig]):
 
     def summaries(self, language: str) -> dict[str, str]:
         """What each service in the menu is for."""
-        return {app.role: self.site.role(app.role).metadata.summary(language) for app in self.apps()}
+        summaries = {role.name: role.metadata.summary(language) for role in self.site.roles}
+        return {app.role: summaries[app.role] for app in self.apps()}
 
     def configuration(self, kit: Kit) -> str:
         """The file of LemonLDAP::NG, with its secrets."""
+        # A client may be a role that left the site file and is not removed yet: it goes on working.
+        titles = {role.name: role.metadata.title for role in self.site.roles}
         return conf.configuration(
             role=self.name,
             fqdn=self.fqdn,
@@ -227,7 +230,7 @@ class Sso(Role[SsoConfig]):
             apps=self.apps(),
             clients=[
                 conf.Client(
-                    claim.role, self.site.role(claim.role).metadata.title,
+                    claim.role, titles.get(claim.role, claim.role),
                     kit.secret_of(claim.role, "oidc").reveal(), claim.redirect, claim.logout, claim.groups,
                 )
                 for claim in sorted(self.site.claims(OidcClient), key=lambda claim: claim.role)

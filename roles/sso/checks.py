@@ -1,4 +1,4 @@
-"""What claims cannot express: the page refuses a wrong login, and each service finds what it needs to sign people in."""
+"""What claims cannot express: the page holds to its policy, and services find what they need to sign people in."""
 
 from __future__ import annotations
 

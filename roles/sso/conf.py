@@ -91,7 +91,6 @@ def configuration(
         "handlerInternalCache": 0,
         "localSessionStorage": "",
         "tokenUseGlobalStorage": 1,
-        "auditLogger": "Lemonldap::NG::Common::AuditLogger::UserLoggerJSON",
         "corsEnabled": 0,
         "locationRules": {fqdn: {"default": "accept"}},
         "portalDisplayLogout": 1,
