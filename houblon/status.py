@@ -181,6 +181,8 @@ def understand(site: Site, frames: Mapping[str, probe.Frame]) -> Status:
     result.remarks += [f"{d.path} ({d.role}): {d.what} changed since the last apply" if d.what != "missing"
                        else f"{d.path} ({d.role}) is missing" for d in result.drift]  # fmt: skip
     result.remarks += [f"{n}: no longer managed; left alone until `houblon remove {n}`" for n in result.unmanaged]
+    if record is not None:
+        result.remarks += [note for role in site.roles if "alerts" in role.provides for note in role.notes()]
     if frames["tables"].status != 0:
         result.remarks.append("nftables tables unknown: `nft list tables` fails on the host")
     result.foreign = list(foreign(site, record, claims, frames))

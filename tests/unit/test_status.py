@@ -153,7 +153,10 @@ class FakeSite:
     name, folder = "test", Path()
     host = SimpleNamespace(address="192.0.2.1", port=22)
     admins = (SimpleNamespace(name="alice"),)
-    roles = (SimpleNamespace(name="nginx"), SimpleNamespace(name="toy"))
+    roles = (
+        SimpleNamespace(name="nginx", provides=()),
+        SimpleNamespace(name="toy", provides=("alerts",), notes=lambda: iter(("nobody hears",))),
+    )
     all_claims: tuple[c.Claim, ...] = (
         c.Unit("nginx.service", role="nginx"), c.Unit("toy.service", role="toy"), c.Port(443, role="nginx"),
         c.Listen(8000, role="toy"), c.Database("postgresql", "toy", role="toy"),
@@ -214,6 +217,10 @@ def test_a_host_nobody_applied_to_has_nothing_to_answer_for() -> None:
     assert seen.problems == [] and seen.exit_code is Exit.OK
     assert seen.remarks == ["never applied: run `houblon plan`, then `houblon apply`"]
     assert seen.applied is None
+
+
+def test_that_nobody_hears_of_alarms_is_said() -> None:
+    assert "nobody hears" in understand(SITE, frames(RECORD)).remarks
 
 
 @pytest.mark.parametrize(
