@@ -136,7 +136,7 @@ class Calendar(Role[CalendarConfig]):
     def claims(self) -> Iterator[Claim]:
         yield Needs("accounts")
         yield Package("radicale", "python3-ldap")
-        yield Resource(memory_mb=70, disk_mb=60)
+        yield Resource(memory_mb=60, disk_mb=60)
         yield Secret("directory", description="Password by which the calendar reads the directory of accounts")
         # To know that a password which was found right or wrong is still the same one.
         needs = ("pwdChangedTime", "entryCSN", "pwdAccountLockedTime")
