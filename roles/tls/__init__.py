@@ -79,7 +79,13 @@ class Tls(Role[TlsConfig]):
         yield Package("certbot")
         yield Unit("certbot.timer", sandbox=None)
         yield Outbound(f"the ACME directory {self.config.directory}")
-        yield BackupSet(paths=("/etc/letsencrypt",))
+        yield BackupSet(
+            paths=("/etc/letsencrypt",),
+            restore='for one in /etc/letsencrypt/live/*/; do [ ! -d "$one" ] || '
+            f'{SCRIPT} deploy "$(basename "$one")"; done',
+            compare="cd /etc/letsencrypt && "
+            "find accounts archive live renewal ! -type d -exec sha256sum {} + | sort -k 2",
+        )
         yield DataPath("/etc/letsencrypt")
         if self.config.dns is None:
             yield Needs("http-01")

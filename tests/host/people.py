@@ -53,11 +53,13 @@ def make_people(lab: Lab, folder: Path) -> People:
     them."""
     here = str(ip_network(lab.subnet4)[1])
     base = folder.parent
-    certificate, trusted = self_signed(base, here)
+    name = f"relay.{lab.domain}"
+    lab.set_records([("relay", "A", here)])
+    certificate, trusted = self_signed(base, here, name)
     relay = SmtpSink(here, 587, "houblon", RELAY_PASSWORD, certificate).start()
     hooks = HttpSink(here, 2580).start()
     extra = (
-        f"mailer:\n  relay: {here}\n  port: 587\n  user: houblon\n  sender: houblon@{lab.domain}\n"
+        f"mailer:\n  relay: {name}\n  port: 587\n  user: houblon\n  sender: houblon@{lab.domain}\n"
         f"  ca_bundle: sink-ca.pem\n"
         f"alerts:\n  mail: [alice@{lab.domain}]\n  webhook: {hooks.url}/alarm\n"
     )
@@ -74,7 +76,7 @@ def make_people(lab: Lab, folder: Path) -> People:
 def secret(site: Applied, name: str, value: str) -> None:
     """`houblon secret set`, the value on standard input."""
     subprocess.run(
-        [sys.executable, "-m", "houblon", "secret", "set", name, str(site.site_folder)],
+        [sys.executable, "-m", "houblon", "secret", "set", name, "--site", str(site.site_folder)],
         input=value, text=True, check=True, capture_output=True, env=environment(),
     )  # fmt: skip
 

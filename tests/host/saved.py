@@ -43,6 +43,7 @@ def restore(site: Applied, saved: dict[str, Saved]) -> None:
         units = " ".join(map(shlex.quote, _services(loaded, role)))
         if one.archive:
             site.sh(f"systemctl stop {units}" if units else ":")
+            site.sh("rm -rf -- " + " ".join(map(shlex.quote, one.claim.paths)))
             _bash(site, "tar -C / -xzp --numeric-owner -f -", one.archive)
         if one.claim.restore:
             _bash(site, one.claim.restore, one.dump)
