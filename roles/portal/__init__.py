@@ -83,7 +83,7 @@ class Portal(Role[PortalConfig]):
         publisher, hosting = config.publisher, config.hosting
         asked: dict[str, Any] = {
             "contact": config.contact,
-            "publisher": publisher,
+            "publisher": publisher or config.anonymous,
             "publisher.address": publisher is None or publisher.address,
             "publisher.director": publisher is None or publisher.director,
             "hosting": hosting,

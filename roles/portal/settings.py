@@ -115,6 +115,8 @@ class PortalConfig(Config):
     """Address for reports of unlawful content and abuse. None: the contact."""
     publisher: Publisher | None = None
     """Who publishes the site, for the legal notice."""
+    anonymous: bool = False
+    """A person publishes the site non-professionally and stays anonymous; `hosting` knows who they are."""
     hosting: Hosting | None = None
     """Whose machine it runs on, for the legal notice."""
     join: Said | None = None

@@ -76,6 +76,7 @@ class Words:
     hosting: str
     missing: str
     missing_publisher: str
+    anonymous: str
     abuse: str
     abuse_text: str
     terms: str
@@ -179,8 +180,9 @@ FRENCH = Words(
     director="Direction de la publication",
     hosting="Hébergeur de la machine",
     missing="pas encore renseigné",
-    missing_publisher="L’éditeur n’est pas encore renseigné. Une personne qui publie à titre non professionnel peut "
-    "rester anonyme, à condition de s’être fait connaître de son hébergeur.",
+    missing_publisher="L’éditeur n’est pas encore renseigné.",
+    anonymous="Ce site est publié à titre non professionnel par une personne qui reste anonyme, comme la loi le "
+    "permet. L’hébergeur ci-dessous sait qui elle est.",
     abuse="Signaler un abus",
     abuse_text="Pour signaler un contenu illicite, une tentative d’hameçonnage ou une faille de sécurité\u00a0:",
     terms="Conditions d’utilisation",
@@ -312,8 +314,9 @@ ENGLISH = Words(
     director="Director of publication",
     hosting="Provider of the machine",
     missing="not given yet",
-    missing_publisher="The publisher is not given yet. A person who publishes non-professionally may stay anonymous, "
-    "provided that their hosting provider knows them.",
+    missing_publisher="The publisher is not given yet.",
+    anonymous="This site is published non-professionally by a person who stays anonymous, as the law allows. The "
+    "provider below knows who they are.",
     abuse="Report abuse",
     abuse_text="To report unlawful content, phishing or a security hole:",
     terms="Terms of use",

@@ -142,6 +142,15 @@ def test_the_legal_notice_says_what_was_set(tmp_path: Path) -> None:
     ]  # fmt: skip
 
 
+def test_a_person_may_stay_anonymous(tmp_path: Path) -> None:
+    hosting = "{name: B, address: C, phone: '+33100000000'}"
+    private = f"portal:\n  contact: a@famille.test\n  anonymous: true\n  hosting: {hosting}\n"
+    site, pages = made(tmp_path, private)
+    assert remarks(site) == []
+    assert "reste anonyme, comme la loi le permet" in pages["/fr/a-propos/index.html"]
+    assert 'class="missing"' not in pages["/en/about/index.html"]
+
+
 def test_half_a_legal_notice_is_remarked(tmp_path: Path) -> None:
     half = "portal:\n  contact: a@famille.test\n  publisher: {name: Moi}\n  hosting: {name: Eux}\n"
     site, pages = made(tmp_path, half)
