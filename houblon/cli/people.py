@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import gevent.select
 import typer
-from rich.table import Table
+from rich.cells import cell_len
 from rich.text import Text
 
 from houblon.cli.ask import at_the_terminal
@@ -130,6 +130,11 @@ def people_(number: int) -> str:
     return "1 person" if number == 1 else f"{number} people"
 
 
+def files_(number: int) -> str:
+    """How many files, in words."""
+    return "1 file" if number == 1 else f"{number} files"
+
+
 def size(megabytes: int | None) -> str:
     """A quota for people."""
     if megabytes is None:
@@ -146,16 +151,21 @@ def state(person: Person) -> str:
     return "active"
 
 
-def table(people: Iterable[Person]) -> Table:
-    """People, a line each."""
-    result = Table(box=None, pad_edge=False)
-    for heading in ("name", "full name", "state", "groups", "address"):
-        result.add_column(heading, overflow="fold")
-    for person in people:
-        cells = (person.name, person.full_name, state(person), ", ".join(sorted(person.groups)),
-                 person.mail or person.recovery)  # fmt: skip
-        result.add_row(*(Text(shown(cell)) for cell in cells))
-    return result
+def table(people: Iterable[Person]) -> str:
+    """People, a line each. Not a table of rich's, which takes ten seconds for 5,000 of them."""
+    rows = [("name", "full name", "state", "groups", "address")]
+    rows += [
+        (person.name, shown(person.full_name), state(person), ", ".join(sorted(person.groups)),
+         shown(person.mail or person.recovery))
+        for person in people
+    ]  # fmt: skip
+    widths = [max(cell_len(row[column]) for row in rows) for column in range(4)]
+    return "\n".join(
+        "  ".join(
+            cell + " " * (width - cell_len(cell)) for cell, width in zip(row, [*widths, 0], strict=True)
+        ).rstrip()
+        for row in rows
+    )  # fmt: skip
 
 
 def deliver(
@@ -180,7 +190,8 @@ def deliver(
         write(sheet, render(made, desk.site.name, desk.site.domain, desk.site.languages[0]))
         result["sheet"] = str(sheet)
         if not json:
-            out.say(f"{sheet}: print it, hand it over, then delete the file: whoever reads it can take the account.")
+            what = "print it, hand it over" if len(made) == 1 else "print it, hand each sheet to its person"
+            out.say(f"{sheet}: {what}, then delete the file: whoever reads it can take the account.")
     desk.invited(people)
     return result
 

@@ -148,7 +148,7 @@ def list_(
             out.json([person.to_json() for person in people])
             return
         if people and out.verbosity >= 0:
-            out.console.print(table(people))
+            typer.echo(out.mask(table(people)))
         waiting = sum(person.active and not person.has_password for person in people)
         out.say(people_(len(people)) + (f", {waiting} without a password yet." if waiting else "."), "dim")
         if out.verbosity >= 0 and desk.uninvited & there.people.keys():

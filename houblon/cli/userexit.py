@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from houblon.cli.out import out
-from houblon.cli.people import Json, Name, Site, Yes, open_desk, shown, typed
+from houblon.cli.people import Json, Name, Site, Yes, files_, open_desk, shown, typed
 from houblon.directory import NAME
 from houblon.errors import HoublonError, OperationFailed, Refused
 
@@ -31,7 +31,7 @@ def export(name: Name, to: To = None, site: Site = None, json: Json = False) -> 
     if json:
         out.json({"name": name, "export": str(path), "files": count})
         return
-    out.say(f"{path}: {count} files. Only you can read it; hand it over in a safe way, then delete it.")
+    out.say(f"{path}: {files_(count)}. Only you can read it; hand it over in a safe way, then delete it.")
 
 
 def remove(name: Name, to: To = None, yes: Yes = False, site: Site = None, json: Json = False) -> None:
@@ -60,7 +60,7 @@ def remove(name: Name, to: To = None, yes: Yes = False, site: Site = None, json:
             cure = f"{name} is shut out now: run the command again, or `houblon user enable {name}`."
             raise type(error)(error.what, cure=f"{error.cure} {cure}" if known else error.cure) from None
         if not json:
-            out.say(f"Exported: {path}, {count} files, all checksums right.")
+            out.say(f"Exported: {path}, {files_(count)}, all checksums right.")
         try:
             done = desk.delete(name)
         except OperationFailed as error:
