@@ -37,6 +37,7 @@ class Services:
         self.connection = connection
         record = _record(connection)
         last = [role.name for role in reversed(site.roles)]
+        self._placed = frozenset(last)
         directory = {role.name for role in site.roles if "accounts" in role.provides}
 
         def rank(role: str) -> tuple[bool, int]:
@@ -51,8 +52,9 @@ class Services:
 
     @property
     def invites(self) -> Invites | None:
-        """Who makes links, if anybody does."""
-        return next((claim for claim in self._claims if isinstance(claim, Invites)), None)
+        """Who makes links, if anybody does; rather a role of the site than one that left it."""
+        makers = [claim for claim in self._claims if isinstance(claim, Invites)]
+        return next((claim for claim in makers if claim.role in self._placed), makers[0] if makers else None)
 
     def show(self, name: str) -> list[tuple[Person, list[str]]]:
         """By service, a line for each thing that deleting would delete.

@@ -249,6 +249,16 @@ def test_what_is_no_invitation_is_refused_without_being_shown(host: Here, answer
     assert "secret" not in str(caught.value)
 
 
+def test_a_role_of_the_site_makes_the_links(host: Here) -> None:
+    host.record(gone=Invites("false"), links=Invites("true"), none=keeper(host.prefix / "files"))
+    invites = host.services("none", "links").invites
+    assert invites is not None
+    assert invites.role == "links"
+    assert host.services("none").invites is not None, "one that left the site and is still there does as well"
+    host.record(none=keeper(host.prefix / "files"))
+    assert host.services("none").invites is None
+
+
 def test_a_command_that_fails(host: Here) -> None:
     with pytest.raises(OperationFailed, match="links makes no links"):
         links(host, ANSWER["alice"], ANSWER["bob"], status=1)
