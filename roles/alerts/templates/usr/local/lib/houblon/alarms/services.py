@@ -35,6 +35,8 @@ def units(config: Config, memory: Memory, now: int, say: Say) -> Iterator[Findin
     known = show([*failed(), *config["units"]])
     for name, unit in sorted(known.items()):
         role = config["units"].get(name)
+        if name.startswith("houblon-alert@") and unit.get("Result") == "start-limit-hit":
+            continue  # it was to tell of a unit that dies too often, and that is told
         if unit["ActiveState"] == "failed":
             yield failure(name, unit.get("Result", ""), role, config, say)
         elif role and unit["ActiveState"] != "active":
