@@ -107,7 +107,8 @@ class Sso(Role[SsoConfig]):
     @property
     def mailer(self) -> bool:
         """Whether this host can send mail, so that people can reset their password by themselves."""
-        return any(claim.capability == "mailer" for claim in self.site.claims(Provides))
+        given = {claim.capability for claim in self.site.claims(Provides)}
+        return "mailer" in given.union(*(role.provides for role in self.site.roles))
 
     @property
     def contact(self) -> str:

@@ -11,11 +11,12 @@ import struct
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 from urllib.parse import urlencode
 
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import padding, rsa
-from playwright.sync_api import Page, sync_playwright
+from playwright.sync_api import Browser, Page, sync_playwright
 
 from houblon import directory
 from houblon.verify.wire import Answer, Wire
@@ -52,6 +53,7 @@ class SignIn:
         self.site = site
         self.base = f"https://auth.{site.lab.domain}"
         self.wire = Wire(site.host.address)
+        self.browser: Browser | None = None
 
     # --- the directory, by root's own hand ----------------------------------------------------------------
 
@@ -199,7 +201,7 @@ class Person:
         secret = "".join(str(shown.text_content()).split())
         self.page.fill("#code", totp(secret))
         self.page.click("#verify")
-        self.page.wait_for_url("**/2fregisters?continue=1")
+        self.page.wait_for_url(lambda url: not url.endswith("/totp"))
         return secret
 
     def enter_code(self, code: str) -> None:
@@ -222,16 +224,24 @@ class Person:
 
 
 @contextmanager
-def someone(signin: SignIn, language: str = "fr-FR", **options: object) -> Iterator[Person]:
-    """A visitor with a browser of their own; ends with it."""
+def chromium(signin: SignIn) -> Iterator[None]:
+    """A browser for `someone`, for as long as the block lasts: every name leads to the site's host."""
     rules = f"--host-resolver-rules=MAP * {signin.site.host.address}"
     with sync_playwright() as playwright:
-        chromium = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox", rules])
-        context = chromium.new_context(ignore_https_errors=True, locale=language, **options)  # type: ignore[arg-type]
-        try:
-            yield Person(context.new_page(), signin)
-        finally:
-            chromium.close()
+        signin.browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox", rules])
+        yield
+        signin.browser.close()
+
+
+@contextmanager
+def someone(signin: SignIn, language: str = "fr-FR", **options: Any) -> Iterator[Person]:
+    """A visitor with cookies of their own."""
+    assert signin.browser is not None
+    context = signin.browser.new_context(ignore_https_errors=True, locale=language, **options)
+    try:
+        yield Person(context.new_page(), signin)
+    finally:
+        context.close()
 
 
 def totp(secret: str, at: float | None = None) -> str:
