@@ -127,9 +127,9 @@ verify = "{site.site_folder / 'acme-roots.pem'}"
         """vdirsyncer, with the site's names known to it alone."""
         program = Path(sys.executable).with_name("vdirsyncer")
         script = 'mount --bind "$0/hosts" /etc/hosts && exec "$@"'
-        command = [program, "-c", self.folder / "config", *arguments]
+        command = [str(program), "-c", f"{self.folder}/config", *arguments]
         done = subprocess.run(
-            ["unshare", "--mount", "sh", "-c", script, self.folder, *command],
+            ["unshare", "--mount", "sh", "-c", script, str(self.folder), *command],
             input=answers, capture_output=True, text=True, timeout=300, check=False,
             env=environment() | {"HOME": str(self.folder), "LC_ALL": "C.UTF-8", "PATH": os.environ["PATH"]},
         )  # fmt: skip

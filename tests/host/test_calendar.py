@@ -5,8 +5,6 @@ from __future__ import annotations
 import json
 import shlex
 import socket
-import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -19,12 +17,14 @@ from houblon.claims import BackupSet, Person
 from houblon.site import load
 from houblon.verify.wire import Wire
 from tests.host.dav import HOME, Dav, Device, event
-from tests.host.sites import Applied, environment
+from tests.host.people import People
+from tests.host.sites import Applied
 
 pytestmark = pytest.mark.host
 
 SHARED = """\
   calendar:
+    groups: [calmembers]
     shared:
       choir: {title: "La chorale & amis", group: calchoir}
       agenda: {title: Agenda, writers: caloffice}
@@ -44,16 +44,19 @@ def set_password(site: Applied, name: str, password: str) -> None:
     ldap(site, directory.person_dn(name), "replace: userPassword", f"userPassword: {password}")
 
 
-def add(site: Applied, name: str, *groups: str) -> Dav:
+def add(site: People, name: str, *groups: str) -> Dav:
     """A person, by the command an association uses."""
     password = PASSWORD.format(name=name)
-    done = subprocess.run(
-        [sys.executable, "-m", "houblon", "user", "add", name, "--name", name.title(), "--site", site.site_folder,
-         "--mail", f"{name}@{site.lab.domain}", "--password", *(f"--group={group}" for group in groups)],
-        input=f"{password}\n", capture_output=True, text=True, timeout=120, env=environment(), check=False,
-    )  # fmt: skip
-    assert done.returncode == 0, done.stdout + done.stderr
+    more = [f"--group={group}" for group in groups]
+    mail = f"--mail={name}@{site.lab.domain}"
+    site.user("add", name, "--name", name.title(), mail, "--password", *more, input=f"{password}\n")
     return Dav(site, name, password)
+
+
+def forget(site: People, name: str) -> None:
+    """Nothing of them is left, whatever else failed."""
+    site.sh(f"HOUBLON_PERSON={name} /usr/local/lib/houblon/calendar person-delete")
+    site.sh(f"ldapdelete -Q -Y EXTERNAL -H {directory.LDAPI} {directory.person_dn(name)}", check=False)
 
 
 def wait_until(true: Callable[[], bool], seconds: float = 20) -> None:
@@ -68,7 +71,7 @@ def up(site: Applied) -> None:
 
 
 @pytest.fixture(scope="module")
-def calendar(people: Applied) -> Iterator[Applied]:
+def calendar(people: People) -> Iterator[People]:
     """The site with shared collections of this module's groups; as it was afterwards."""
     file = people.site_folder / "site.yaml"
     before = file.read_text()
@@ -80,10 +83,11 @@ def calendar(people: Applied) -> Iterator[Applied]:
     yield people
     file.write_text(before)
     people.cli("apply", "--yes")
+    people.sh("cd /var/lib/radicale/collections/shared && rm -rf calendar/choir calendar/agenda addressbook/people")
 
 
 @pytest.fixture(autouse=True)
-def welcome(calendar: Applied) -> None:
+def welcome(calendar: People) -> None:
     """What these tests do wrong on purpose must not shut this machine out; an apply makes fail2ban forget."""
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as line:
         line.connect((calendar.host.address, 443))
@@ -91,18 +95,12 @@ def welcome(calendar: Applied) -> None:
 
 
 @pytest.fixture(scope="module")
-def members(calendar: Applied) -> Iterator[dict[str, Dav]]:
-    """anna: choir and office; bruno: choir; claire: no group. Nothing of them is left afterwards."""
-    made = {
-        "anna": add(calendar, "calanna", "calchoir", "caloffice"),
-        "bruno": add(calendar, "calbruno", "calchoir"),
-        "claire": add(calendar, "calclaire"),
-    }
-    yield made
-    for person in made.values():
-        calendar.sh(f"HOUBLON_PERSON={person.name} /usr/local/lib/houblon/calendar person-delete")
-        dn = directory.person_dn(person.name)
-        calendar.sh(f"ldapdelete -Q -Y EXTERNAL -H {directory.LDAPI} {dn}", check=False)
+def members(calendar: People) -> Iterator[dict[str, Dav]]:
+    """anna: choir and office; bruno: choir; claire: may use the calendar, no more."""
+    groups = {"anna": ("calchoir", "caloffice"), "bruno": ("calchoir",), "claire": ()}
+    yield {who: add(calendar, f"cal{who}", "calmembers", *more) for who, more in groups.items()}
+    for who in groups:
+        forget(calendar, f"cal{who}")
 
 
 @pytest.fixture
@@ -308,7 +306,7 @@ def test_no_other_password_opens_the_door(claire: Dav, password: str) -> None:
     assert replace(claire, password=password).status() == 401
 
 
-def test_a_new_password_works_at_once_and_the_old_one_not(calendar: Applied, claire: Dav) -> None:
+def test_a_new_password_works_at_once_and_the_old_one_not(calendar: People, claire: Dav) -> None:
     assert claire.status() == 207
     changed = replace(claire, password="ma nouvelle phrase de passe")
     assert changed.status() == 401
@@ -321,7 +319,7 @@ def test_a_new_password_works_at_once_and_the_old_one_not(calendar: Applied, cla
     assert claire.status() == 207 and changed.status() == 401
 
 
-def test_who_is_disabled_is_out_at_once(calendar: Applied, claire: Dav) -> None:
+def test_who_is_disabled_is_out_at_once(calendar: People, claire: Dav) -> None:
     assert claire.status() == 207
     ldap(
         calendar, directory.person_dn(claire.name), f"replace: {directory.STATE}", f"{directory.STATE}: disabled", "-",
@@ -337,19 +335,20 @@ def test_who_is_disabled_is_out_at_once(calendar: Applied, claire: Dav) -> None:
     assert claire.status() == 207
 
 
-def test_only_members_of_its_groups_may_use_it(calendar: Applied, anna: Dav, claire: Dav) -> None:
-    calendar.edit("  calendar:\n", "  calendar:\n    groups: [caloffice]\n")
+def test_only_members_of_its_groups_may_use_it(calendar: People) -> None:
+    """erik has an account, and writes the agenda of those who may use the calendar: he may not."""
+    erik = add(calendar, "calerik", "caloffice")
     try:
-        calendar.cli("apply", "--yes")
-        assert anna.status() == 207
-        assert claire.status() == 401
+        assert erik.status() == 401
+        ldap(calendar, directory.group_dn("calmembers"), "add: member", f"member: {directory.person_dn('calerik')}")
+        assert erik.status() == 207
+        assert erik.home()["/calerik/shared-agenda/"] == ("Agenda", True)
     finally:
-        calendar.edit("    groups: [caloffice]\n", "")
-        calendar.cli("apply", "--yes")
-    assert claire.status() == 207
+        forget(calendar, "calerik")
+    assert erik.status() == 401, "nor does an account that is no more"
 
 
-def test_a_silent_directory_is_nobodys_wrong_password(calendar: Applied, claire: Dav) -> None:
+def test_a_silent_directory_is_nobodys_wrong_password(calendar: People, claire: Dav) -> None:
     """500 and not 401: a phone that is told 401 asks its owner for a password, and stops."""
     calendar.sh("systemctl stop slapd.service")
     try:
@@ -394,7 +393,7 @@ def banned(site: Applied) -> list[str]:
     return site.sh("fail2ban-client get radicale banip").split()
 
 
-def test_a_script_is_banned_and_let_in_again(calendar: Applied, claire: Dav) -> None:
+def test_a_script_is_banned_and_let_in_again(calendar: People, claire: Dav) -> None:
     other = calendar.lab.hosts[1].address
     try:
         # A phone with the password of yesterday, for an hour: one refusal, however often it asks.
@@ -416,7 +415,7 @@ def test_a_script_is_banned_and_let_in_again(calendar: Applied, claire: Dav) -> 
 # --- data -------------------------------------------------------------------------------------------------
 
 
-def test_data_is_the_same_after_its_backup_was_restored(calendar: Applied, anna: Dav, tmp_path: Path) -> None:
+def test_data_is_the_same_after_its_backup_was_restored(calendar: People, anna: Dav, tmp_path: Path) -> None:
     device = Device(tmp_path / "device", anna, "caldav", ["calendar", "shared-choir"])
     device.run("discover", answers="y\n" * 4)
     device.write("calendar", "kept", "à garder")
@@ -440,9 +439,9 @@ def test_data_is_the_same_after_its_backup_was_restored(calendar: Applied, anna:
     assert anna.put("/calanna/calendar/after.ics", "after") == 201
 
 
-def test_a_person_s_data_can_be_shown_exported_and_deleted(calendar: Applied) -> None:
+def test_a_person_s_data_can_be_shown_exported_and_deleted(calendar: People) -> None:
     (claim,) = [c for c in load(calendar.site_folder).claims(Person) if c.role == "calendar"]
-    person = add(calendar, "caldenis", "calchoir")
+    person = add(calendar, "caldenis", "calmembers", "calchoir")
     try:
         assert person.put("/caldenis/calendar/one.ics", "one") == 201
         assert person.put("/caldenis/shared-choir/denis.ics", "from denis") == 201
@@ -460,14 +459,13 @@ def test_a_person_s_data_can_be_shown_exported_and_deleted(calendar: Applied) ->
             ask = f"export HOUBLON_PERSON={shlex.quote(name)} HOUBLON_EXPORT=/root;"
             assert calendar.sh(f"{ask} {claim.show} && {claim.export} && {claim.delete}") == ""
     finally:
-        calendar.sh("HOUBLON_PERSON=caldenis /usr/local/lib/houblon/calendar person-delete")
-        calendar.sh(f"ldapdelete -Q -Y EXTERNAL -H {directory.LDAPI} {directory.person_dn('caldenis')}")
+        forget(calendar, "caldenis")
 
 
 # --- the web page, and the whole --------------------------------------------------------------------------
 
 
-def test_the_web_page_makes_a_calendar(calendar: Applied, claire: Dav) -> None:
+def test_the_web_page_makes_a_calendar(calendar: People, claire: Dav) -> None:
     """In a browser, under the Content-Security-Policy it is served with."""
     from playwright.sync_api import sync_playwright
 
@@ -495,7 +493,7 @@ def test_the_web_page_makes_a_calendar(calendar: Applied, claire: Dav) -> None:
     assert "Vacances" in [title for title, _ in claire.home().values()]
 
 
-def test_well_known_addresses_lead_to_it(calendar: Applied) -> None:
+def test_well_known_addresses_lead_to_it(calendar: People) -> None:
     wire, domain = Wire(calendar.host.address), calendar.lab.domain
     for service in ("caldav", "carddav"):
         for name in (domain, f"cal.{domain}"):
@@ -504,7 +502,7 @@ def test_well_known_addresses_lead_to_it(calendar: Applied) -> None:
             assert answer.headers["location"] in ("/", f"https://cal.{domain}/"), (name, service)
 
 
-def test_verify_is_content_and_a_second_plan_is_empty(calendar: Applied, members: dict[str, Dav]) -> None:
+def test_verify_is_content_and_a_second_plan_is_empty(calendar: People, members: dict[str, Dav]) -> None:
     checks = json.loads(calendar.cli("verify", "--only", "calendar", "--deep", "--json", check=False).stdout)["checks"]
     assert checks and not [check for check in checks if check["outcome"] == "failed"]
     assert calendar.plan()["changes"] == []
