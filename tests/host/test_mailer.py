@@ -14,6 +14,7 @@ from tests.host.sinks import Mail, SmtpSink
 pytestmark = pytest.mark.host
 
 SEND = """python3 - <<'END'
+import smtplib
 from email.message import EmailMessage
 letter = EmailMessage()
 letter["From"], letter["To"], letter["Subject"] = %r, "awa@elsewhere.test", %r

@@ -47,7 +47,7 @@ def test_planning_and_public_halves_need_no_key(site: Site, monkeypatch: pytest.
         vault.public("nextcloud", "other")
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", [kind for kind in KINDS if kind != "given"])
 def test_every_kind_gives_a_key_and_its_public_half(kind: str) -> None:
     value, planted = make.make(kind, 20, "houblon"), os.urandom(16).hex()
     public = make.public_half(kind, value, "houblon")
@@ -58,6 +58,23 @@ def test_every_kind_gives_a_key_and_its_public_half(kind: str) -> None:
         with pytest.raises(BadInput, match="not a private key") as error:
             make.public_half(kind, planted.encode(), "x")
         assert planted not in "".join(traceback.format_exception(error.value))
+
+
+def test_what_only_a_person_can_give_is_never_made(site: Site) -> None:
+    vault = site.open()
+    spec = SecretSpec("mailer", "relay", "given", description="password of the relay")
+    assert vault.missing([spec]) == ["mailer/relay"]
+    with pytest.raises(BadInput, match=r"lacks .*mailer/relay \(password of the relay\)") as error:
+        vault.ensure([spec, SecretSpec("a", "b")])
+    assert "houblon secret set mailer/relay" in error.value.cure
+    assert "a/b" not in [entry.id for entry in vault.entries()], "nothing is made by halves"
+    for value in ("", " x", "two\nlines"):
+        with pytest.raises(BadInput, match="is refused"):
+            vault.set("mailer", "relay", value, kind="given")
+    vault.set("mailer", "relay", "hop", kind="given")
+    assert vault.ensure([spec]) == [] and vault.get("mailer", "relay").reveal() == "hop", "weak, and not ours to judge"
+    vault.set("mailer", "relay", "hops")
+    assert vault.entry("mailer", "relay").about.kind == "given"
 
 
 def test_the_programs_that_will_read_the_keys_agree(tmp_path: Path) -> None:
