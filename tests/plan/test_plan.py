@@ -19,6 +19,7 @@ from houblon.facts.snapshot import script_for
 from houblon.model import Model, build
 from houblon.operations.run import Run
 from houblon.record import desired
+from houblon.resources import User
 from houblon.site import Site
 from houblon.vault import Secret, Vault
 
@@ -131,7 +132,8 @@ def test_two_sites_two_plans(tmp_path: Path) -> None:
     assert ("unit", "nginx.service") in plans[0] & plans[1]
     for one, other, model in ((*plans, home), (*reversed(plans), association)):
         names = {admin.name for admin in model.site.admins}
-        assert {subject for kind, subject in one - other if kind == "account"} <= names
+        served = {i.name for _, i in model.items() if isinstance(i, User) and i.system}
+        assert names <= {subject for kind, subject in one - other if kind == "account"} <= names | served
         assert ("file", f"/etc/nginx/houblon/vhosts/{model.site.domain}.conf") in one - other
 
 

@@ -44,16 +44,18 @@ def test_one_role_alone_takes_nothing_of_the_others() -> None:
 
 @pytest.fixture
 def emptied(tmp_path: Path) -> tuple[Path, Record]:
-    """The home example without its portal, and the record of a host that still has all of it."""
+    """The home example with only a portal and without it, and the record of a host that still has all of it."""
     folder = tmp_path / "site"
     shutil.copytree(Path(__file__).parents[2] / "inventories" / "home", folder)
+    text = (folder / "site.yaml").read_text()
+    head = text[: text.index("\nservices:")] + "\nservices: "
+    (folder / "site.yaml").write_text(f"{head}\n  portal:\n")
     full = sites.load(folder)
     record = Record()
     for role in full.roles:
         claims = [claim_to_json(c) for c in full.claims(Claim) if c.role == role.name]
         record.roles[role.name] = RoleRecord(claims=claims)
-    text = (folder / "site.yaml").read_text()
-    (folder / "site.yaml").write_text(text[: text.index("\nservices:")] + "\nservices: {}\n")
+    (folder / "site.yaml").write_text(head + "{}\n")
     return folder, record
 
 
