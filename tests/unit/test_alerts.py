@@ -258,6 +258,15 @@ def test_software_past_its_end(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) 
     assert end.key == "life:debian" and end.grave
 
 
+def test_who_applies_may_take_minutes(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(services, "HOLDER", tmp_path / "holder")
+    assert services.patience(NOW) == services.GONE_PATIENCE
+    (tmp_path / "holder").touch()
+    now = int((tmp_path / "holder").stat().st_mtime)
+    assert services.patience(now + 60) == services.APPLY_PATIENCE
+    assert services.patience(now + HOUR) == services.GONE_PATIENCE, "a run that was killed left it"
+
+
 def test_restarts_without_end_are_a_loop(monkeypatch: pytest.MonkeyPatch) -> None:
     config = {"units": {"pad.service": "pad"}, "titles": {"pad": "Pad"}}
     count = {"n": 0}

@@ -130,7 +130,8 @@ def look(name: str, desk: Desk, memory: dict[str, Any]) -> list[Finding]:
     own = memory.setdefault("own", {}).setdefault(name, {})
     try:
         return list(LOOKS[name][1](desk.config, own, desk.now, desk.say))
-    except (Unknown, OSError, KeyError, ValueError, IndexError) as error:
+    except Exception as error:
+        # Whatever goes wrong in one look, the others are taken, and somebody hears of it.
         print(f"<3>look {name}: {type(error).__name__}: {error}", file=sys.stderr, flush=True)
         # What it said before stays open: nobody knows that it is over.
         with desk:

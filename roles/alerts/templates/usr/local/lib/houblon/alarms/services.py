@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import http.client
 import re
+import socket
 import ssl
 import subprocess
 from collections.abc import Iterator, Mapping
@@ -20,6 +21,9 @@ LOOP_RESTARTS, LOOP_SECONDS = 3, 10 * MINUTE
 """This many restarts by systemd within this time are a loop, however alive the unit looks in between."""
 GONE_PATIENCE = 90
 """A unit that is not active in two looks; a restart in between is nobody's business."""
+APPLY_PATIENCE = 15 * MINUTE
+"""The same while an apply is at work: the first one starts units one after the other, for minutes."""
+HOLDER = Path("/run/houblon/holder")
 LIFETIME_LEFT = 0.25
 """The same as `houblon verify`: certbot renews when a third of the lifetime is left."""
 COMMAND_SECONDS = 30
@@ -43,7 +47,7 @@ def units(config: Config, memory: Memory, now: int, say: Say) -> Iterator[Findin
             yield Finding(
                 f"unit:{name}",
                 say(en=f"{name} does not run", fr=f"{name} ne tourne pas"),
-                _advice(name, role, config, say), patience=GONE_PATIENCE,
+                _advice(name, role, config, say), patience=patience(now),
             )  # fmt: skip
     counts: dict[str, list[list[int]]] = memory.setdefault("restarts", {})
     for name, unit in known.items():
@@ -55,11 +59,22 @@ def units(config: Config, memory: Memory, now: int, say: Say) -> Iterator[Findin
         if count - counts[name][0][1] >= LOOP_RESTARTS:
             yield Finding(
                 f"loop:{name}",
-                say(en=f"{name} keeps dying and being restarted", fr=f"{name} meurt et redémarre sans cesse"),
-                _advice(name, role := config["units"].get(name), config, say),
+                say(en=f"{name} keeps dying", fr=f"{name} meurt et redémarre sans cesse"),
+                _advice(name, config["units"].get(name), config, say),
             )
     for name in set(counts) - set(known):
         del counts[name]
+
+
+def patience(now: int) -> int:
+    """How long what is claimed may be down: longer while somebody changes the host.
+
+    A run that was killed may leave its mark behind; none takes an hour.
+    """
+    try:
+        return APPLY_PATIENCE if now - HOLDER.stat().st_mtime < HOUR else GONE_PATIENCE
+    except OSError:
+        return GONE_PATIENCE
 
 
 def failure(name: str, result: str, role: str | None, config: Config, say: Say) -> Finding:
@@ -132,7 +147,7 @@ def sites(config: Config, memory: Memory, now: int, say: Say) -> Iterator[Findin
             say(en=f"https://{fqdn}/ does not work ({trouble})", fr=f"https://{fqdn}/ ne marche pas ({trouble})"),
             say(en="Visitors see an error. `houblon verify` says which part is broken.",
                 fr="Les visiteurs voient une erreur. `houblon verify` dit quelle partie est cassée."),
-            patience=GONE_PATIENCE,
+            patience=patience(now),
         )  # fmt: skip
 
 
@@ -149,20 +164,14 @@ def ask_site(fqdn: str) -> str:
     context = ssl._create_unverified_context()  # noqa: S323
     line = http.client.HTTPSConnection("127.0.0.1", 443, timeout=5, context=context)
     try:
-        line.sock = context.wrap_socket(_plain_socket(line), server_hostname=fqdn)
+        line.sock = context.wrap_socket(socket.create_connection(("127.0.0.1", 443), 5), server_hostname=fqdn)
         line.request("GET", "/", headers={"Host": fqdn, "User-Agent": "houblon-health"})
         status = line.getresponse().status
     except (OSError, http.client.HTTPException) as error:
-        return type(error).__name__ if not str(error) else str(error)
+        return str(error) or type(error).__name__
     finally:
         line.close()
     return f"HTTP {status}" if status >= 500 else ""
-
-
-def _plain_socket(line: http.client.HTTPSConnection) -> Any:
-    import socket
-
-    return socket.create_connection((line.host, line.port), timeout=5)
 
 
 # --- certificates -----------------------------------------------------------------------------------------
@@ -233,8 +242,8 @@ def commands(config: Config, memory: Memory, now: int, say: Say) -> Iterator[Fin
         fails[key] = fails.get(key, 0) + 1 if status != 0 else 0
         if fails[key] >= one["after"]:
             title = config["titles"].get(one["role"], one["role"])
-            yield Finding(f"check:{key}", f"{title} : {one['what']}" if config["language"] == "fr"
-                          else f"{title}: {one['what']}", said[-2000:])  # fmt: skip
+            colon = say(en=": ", fr=" : ")
+            yield Finding(f"check:{key}", f"{title}{colon}{one['what']}", said[-2000:])
     for key in set(fails) - {one["key"] for one in config["commands"]}:
         del fails[key]
 
