@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import stat
 import subprocess
 import tarfile
@@ -277,6 +278,7 @@ def test_sheets(tmp_path: Path) -> None:
     assert "<i>" not in text
     assert "Éloïse &lt;b&gt;d&#39;Aubigné" in text
     assert "abcd-efgh" in text
+    assert re.sub(r"<[^>]*>", "", text).count("https://auth.x.fr/l?a=1&amp;t=&lt;2&gt;") == 1, "in pieces, but whole"
     assert "Hello <bdi>שלום" in text
     for loads in ("src=", "@import", "url(", "<link", "<script", "href="):
         assert loads not in text
