@@ -406,6 +406,14 @@ def test_killed_in_mid_write_it_keeps_what_it_acknowledged(one: Applied) -> None
     assert one.plan()["changes"] == []
 
 
+@pytest.mark.faults
+def test_it_comes_back_however_often_it_dies(one: Applied) -> None:
+    """systemd gives a unit up after five starts in ten seconds, unless told otherwise."""
+    for _ in range(7):
+        one.sh("kill -9 $(systemctl show -P MainPID slapd)")
+        answers(one)
+
+
 @contextmanager
 def small_disk(site: Applied, folder: Path) -> Iterator[None]:
     """The directory's data on an ext4 of 6 MiB, by a loop device of this machine; afterwards where it was."""
