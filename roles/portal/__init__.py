@@ -90,6 +90,8 @@ class Portal(Role[PortalConfig]):
             "hosting.address": hosting is None or hosting.address,
             "hosting.phone": hosting is None or hosting.phone,
         }
+        if config.chatons:
+            asked["terms"] = config.terms
         missing = [key for key, value in asked.items() if not value]
         if missing:
             yield (

@@ -151,6 +151,11 @@ def test_a_person_may_stay_anonymous(tmp_path: Path) -> None:
     assert 'class="missing"' not in pages["/en/about/index.html"]
 
 
+def test_a_member_of_chatons_has_terms(tmp_path: Path) -> None:
+    site, _ = made(tmp_path, LEGAL.replace("  terms: https://famille.test/terms?a=1&b=2\n", ""))
+    assert "until you set terms;" in remarks(site)[0]
+
+
 def test_half_a_legal_notice_is_remarked(tmp_path: Path) -> None:
     half = "portal:\n  contact: a@famille.test\n  publisher: {name: Moi}\n  hosting: {name: Eux}\n"
     site, pages = made(tmp_path, half)
