@@ -15,6 +15,7 @@ from pydantic import AfterValidator, Field
 from houblon import directory
 from houblon.contract import (
     Accounts,
+    Alert,
     BackupSet,
     Claim,
     Config,
@@ -140,6 +141,15 @@ class Sso(Role[SsoConfig]):
         yield Unit(f"{PURGE}.timer", sandbox=None)
         yield Resource(memory_mb=30 + 27 * self.config.workers, disk_mb=120)
         yield HttpCheck(f"https://{self.fqdn}/", status=200, contains="passwordfield")
+        yield Alert(
+            "silent",
+            tr(
+                en="The sign-in page does not answer: nobody can sign in.",
+                fr="La page de connexion ne répond pas : personne ne peut se connecter.",
+            ),
+            command=READY,
+            after=2,
+        )
         yield DataPath(conf.PERSISTENT)
         yield BackupSet(
             paths=(conf.PERSISTENT,),

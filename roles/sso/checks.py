@@ -11,8 +11,8 @@ from houblon.roles.sso import Sso
 from houblon.site import Site
 from houblon.verify.wire import Wire
 
-NOBODY = "houblon.verify"
-"""Typed as a name: too long a shot to be anybody's."""
+NOBODY = "houblon.verify.nobody"
+"""Typed as a name: nobody's."""
 
 
 def test_the_login_page_answers(wire: Wire, role: Sso) -> None:
@@ -24,6 +24,20 @@ def test_the_login_page_answers(wire: Wire, role: Sso) -> None:
     assert "default-src 'none'" in policy and "frame-ancestors 'none'" in policy, policy
     loaded = re.findall(r'(?:src|<link[^>]*href)="(https?://[^"]+)"', answer.text)
     assert not loaded, f"it loads {', '.join(loaded)}"
+
+
+def test_a_wrong_login_is_refused(wire: Wire, role: Sso) -> None:
+    """a wrong name and password are refused, and the directory was asked about them"""
+    base = f"https://{role.fqdn}/"
+    token = re.search(r'name="token" value="([^"]+)"', wire.get(base).text)
+    assert token, "the form has no token"
+    form = {"user": NOBODY, "password": "wrong", "token": token[1]}
+    answer = wire.request(
+        "POST", base, headers={"Content-Type": "application/x-www-form-urlencoded"}, body=urlencode(form).encode()
+    )
+    # 5 is PE_BADCREDENTIALS; 6 and 7 would mean that the directory does not answer.
+    shown = re.search(r'trmsg="(\d+)"', answer.text)
+    assert shown and shown[1] == "5", f"it answers with message {shown[1] if shown else 'none'}, not 5"
 
 
 def test_clients_find_their_provider(wire: Wire, role: Sso, site: Site) -> None:

@@ -144,10 +144,8 @@ def rule(groups: Iterable[str] | None) -> str:
     names = list(groups or ())
     if not names:
         return "1"
-    # The first letter as \\x..: LemonLDAP::NG rewrites some bare words, such as skip, even inside strings.
-    dns = ", ".join(
-        f'"cn=\\x{ord(name[0]):02x}{directory.group_dn(name).removeprefix("cn=")[1:]}"' for name in names
-    )
+    # LemonLDAP::NG rewrites the bare word skip, inside strings too; \x73 is an s.
+    dns = ", ".join(f'"{directory.group_dn(name)}"'.replace(name, name.replace("s", r"\x73"), 1) for name in names)
     return f"listMatch($memberOf, {dns}, 1)"
 
 

@@ -251,6 +251,31 @@ def test_a_group_that_must_have_a_second_factor_is_led_to_it(signin: SignIn, vis
     assert visitor.inside()
 
 
+def test_a_security_key_confirms(signin: SignIn, visitor: Person) -> None:
+    """Chromium's own virtual authenticator (WebAuthn's testing interface) stands in for the key."""
+    ready(signin, visitor, "s.two")
+    line = visitor.page.context.new_cdp_session(visitor.page)
+    line.send("WebAuthn.enable")
+    line.send("WebAuthn.addVirtualAuthenticator", {"options": {
+        "protocol": "ctap2", "transport": "usb", "hasResidentKey": False, "hasUserVerification": True,
+        "isUserVerified": True, "automaticPresenceSimulation": True,
+    }})  # fmt: skip
+    visitor.sign_in("s.two", GOOD)
+    visitor.open("/2fregisters/webauthn")
+    visitor.page.fill("#keyName", "ma clef")
+    visitor.page.click("span#register, #retrybutton, .btn-success")
+    visitor.page.wait_for_url(lambda url: not url.endswith("/webauthn"))
+    visitor.open("/?logout=1")
+    with someone(signin) as thief:
+        thief.sign_in("s.two", GOOD)
+        assert not thief.inside(), "the password alone is not enough"
+    visitor.open()
+    visitor.sign_in("s.two", GOOD)
+    visitor.page.locator("#houblon-user").wait_for()
+    assert signin.about("show", "s.two").startswith('second factor: WebAuthn "ma clef"')
+    signin.about("forget-second-factor", "s.two")
+
+
 def authorize(signin: SignIn, code_challenge: str = "", **other: str) -> str:
     domain = signin.site.lab.domain
     query = {
