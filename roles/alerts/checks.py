@@ -27,15 +27,9 @@ def test_the_host_was_looked_at(host: Any) -> None:
         )  # fmt: skip
 
 
-def test_no_alarm_is_open(host: Any) -> None:
-    """nothing is wrong that people were told of"""
-    alarms = json.loads(host.check_output(f"{LIB}/alert list"))["alarms"]
-    grave = [alarm["title"] for alarm in alarms if alarm["grave"]]
-    if grave:
-        raise Broken(
-            tr(en="no alarm is open", fr="aucune alarme n'est ouverte"), "; ".join(grave),
-            tr(en="`houblon alerts list` says what to do.", fr="`houblon alerts list` dit quoi faire."),
-        )  # fmt: skip
+def test_the_book_can_be_read(host: Any) -> None:
+    """the host's own list of alarms answers; what is on it is for `houblon alerts list` to tell"""
+    assert "alarms" in json.loads(host.check_output(f"{LIB}/alert list"))
 
 
 def test_every_service_tells_of_its_failure(host: Any) -> None:
