@@ -220,6 +220,13 @@ def test_people_choose_their_own_password_and_it_is_hashed(one: Applied) -> None
         assert base64.b64decode(line).startswith(b"{ARGON2}$argon2id$v=19$m=19456,t=2,p=1$")
 
 
+def test_nobody_has_two_passwords(one: Applied) -> None:
+    spare = f"add: {directory.PASSWORD}\n{directory.PASSWORD}: a spare one, for later\n"
+    change = f"dn: {directory.person_dn('dora')}\nchangetype: modify\n{spare}"
+    assert modify(one, as_person("dora"), change) == CONSTRAINT
+    assert login(one, "dora", "a spare one, for later") == INVALID and login(one, "dora") == 0
+
+
 def test_a_disabled_person_stays_out_whatever_happens_to_the_password(one: Applied) -> None:
     """slapd lifts pwdAccountLockedTime when root sets a password; the state alone must keep them out."""
     write(one, person("felix"))
