@@ -55,6 +55,7 @@ LINK = "/usr/local/lib/houblon/sso-link"
 PERSON = "/usr/local/lib/houblon/sso-person"
 READY = "/usr/local/lib/houblon/sso-ready"
 PURGE = "houblon-sso-purge"
+BURST = 150
 
 # Anchored at both ends. A name that was typed reaches the journal only if it is made of letters, digits and ._@+-
 # (`conf.LOGIN`), so nobody can write an address of their choice into these lines.
@@ -83,7 +84,7 @@ class SsoConfig(Config):
     second_factor: tuple[Annotated[str, AfterValidator(_group)], ...] = ()
     """Groups whose members must sign in with a second factor; they are led to register one. Everybody may."""
     workers: Annotated[int, Field(ge=2, le=16)] = 3
-    """Processes that answer: each takes 27 MB, and one checks about ten passwords a second."""
+    """Processes that answer: each takes 35 MB once used, and one checks about ten passwords a second."""
 
 
 class Sso(Role[SsoConfig]):
@@ -131,7 +132,7 @@ class Sso(Role[SsoConfig]):
         yield Secret("signing", kind="rsa-2048", description="signs what services are told about who signed in")
         yield Vhost(self.fqdn, csp=None, snippet=self.snippet)
         # Ten requests a login: a class of thirty comes in within a minute, a guesser is held to three a second.
-        yield RateLimit("sso", per_minute=180, burst=150)
+        yield RateLimit("sso", per_minute=180, burst=BURST)
         # A whole school behind one address may mistype; an account itself is guarded by the directory.
         yield Jail(
             "sso", filter="sso", journal=f"_SYSTEMD_UNIT={UNIT}", ports=(80, 443), retries=60, find_seconds=600,
@@ -139,7 +140,7 @@ class Sso(Role[SsoConfig]):
         )  # fmt: skip
         yield Unit(UNIT, sandbox=2.5)
         yield Unit(f"{PURGE}.timer", sandbox=None)
-        yield Resource(memory_mb=30 + 27 * self.config.workers, disk_mb=120)
+        yield Resource(memory_mb=35 + 35 * self.config.workers, disk_mb=120)
         yield HttpCheck(f"https://{self.fqdn}/", status=200, contains="passwordfield")
         yield Alert(
             "silent",
@@ -179,7 +180,8 @@ class Sso(Role[SsoConfig]):
 
     @property
     def snippet(self) -> str:
-        return SNIPPET.replace("SOCKET", SOCKET).replace("SHARE", SHARE)
+        """nginx's side of the portal: its static files, and the rest to the FastCGI server."""
+        return SNIPPET.replace("SOCKET", SOCKET).replace("SHARE", SHARE).replace("BURST", str(BURST))
 
     def install(self, kit: Kit) -> None:
         kit.system_user(USER, home=conf.DATA)
@@ -305,7 +307,7 @@ location ~ ^/(?:adminSessions|sessions|config|proxy|notifications?)(?:/|$) {
     return 404;
 }
 location / {
-    limit_req zone=sso burst=150 nodelay;
+    limit_req zone=sso burst=BURST nodelay;
     include /etc/nginx/fastcgi_params;
     fastcgi_param PATH_INFO $uri;
     fastcgi_param SCRIPT_NAME "";
