@@ -185,7 +185,7 @@ class Alerts(Role[AlertsConfig]):
             "languages": list(self.site.languages),
             "channels": list(self.channels),
             "units": {unit.name: unit.role for unit in self.site.claims(Unit)},
-            "titles": {role.name: role.metadata.title for role in roles},
+            "titles": {role.name: role.metadata.name(language) for role in roles},
             "members": sorted(service),
             "vhosts": dict(sorted(vhosts.items())),
             "certificates": sorted({claim.names[0] for claim in self.site.claims(Certificate)}),

@@ -118,7 +118,8 @@ class CalendarConfig(Config):
 
 class Calendar(Role[CalendarConfig]):
     metadata = Metadata(
-        title="Calendar",
+        title="Radicale",
+        called=tr(en="Calendar", fr="Agenda"),
         summary=tr(
             en="Calendars, tasks and contacts on your phone and computer, your own and your group's.",
             fr="Agendas, tâches et contacts sur téléphone et ordinateur, les vôtres et ceux de votre groupe.",

@@ -89,7 +89,8 @@ class SsoConfig(Config):
 
 class Sso(Role[SsoConfig]):
     metadata = Metadata(
-        title="Mon compte",
+        title="LemonLDAP::NG",
+        called=tr(en="My account", fr="Mon compte"),
         summary=tr(
             en="Your password, your second factor, and one login for all services.",
             fr="Votre mot de passe, votre second facteur, et une connexion pour tous les services.",
@@ -219,7 +220,7 @@ class Sso(Role[SsoConfig]):
         for role in self.site.roles:
             names = [vhost.fqdn for vhost in self.site.claims(Vhost) if vhost.role == role.name]
             if names and role.metadata.category not in ("system", "site") and role.name != self.name:
-                title = role.metadata.title
+                title = role.metadata.name(self.site.languages[0])
                 found.append(conf.App(role.name, title, f"https://{names[0]}/", self._groups(role.name)))
         return found
 
@@ -231,7 +232,7 @@ class Sso(Role[SsoConfig]):
     def configuration(self, kit: Kit) -> str:
         """The file of LemonLDAP::NG, with its secrets."""
         # A client may be a role that left the site file and is not removed yet: it goes on working.
-        titles = {role.name: role.metadata.title for role in self.site.roles}
+        titles = {role.name: role.metadata.name(self.site.languages[0]) for role in self.site.roles}
         return conf.configuration(
             role=self.name,
             fqdn=self.fqdn,
@@ -276,7 +277,9 @@ class Sso(Role[SsoConfig]):
         return tuple(sorted({group for groups in asked for group in groups}))
 
 
-TEMPLATES = ("header", "menu", "mail", "customheader", "customfooter", "customLoginFooter")
+TEMPLATES = (
+    "header", "menu", "mail", "standardform", "password", "customheader", "customfooter", "customLoginFooter",
+)  # fmt: skip
 
 SNIPPET = """\
 # The portal's own pages carry their policy; what it does not answer itself may load nothing.
