@@ -11,6 +11,7 @@ from email.message import EmailMessage
 from urllib.parse import parse_qs, urlencode, urlsplit
 
 import pytest
+from axe_playwright_python.sync_playwright import Axe
 
 from houblon.verify.wire import Answer
 from tests.host.people import People
@@ -82,6 +83,26 @@ def test_a_link_leads_to_a_password_and_into_the_menu(signin: SignIn, visitor: P
     assert visitor.services()["Salon privé"] == "Pour le cercle."
     visitor.open(link)
     assert "déjà servi" in visitor.said()
+
+
+def test_nothing_serious_keeps_anybody_from_using_the_page(signin: SignIn, visitor: Person) -> None:
+    """axe-core's rules, on the pages everybody meets."""
+
+    def judged() -> list[str]:
+        visitor.page.wait_for_load_state("networkidle")
+        found = Axe().run(visitor.page).response["violations"]
+        return [f"{one['id']}: {one['help']}" for one in found if one["impact"] in ("serious", "critical")]
+
+    visitor.open()
+    assert judged() == []
+    visitor.open(signin.links("s.new")[0])
+    assert judged() == []
+    visitor.choose_here(GOOD)
+    visitor.open()
+    visitor.sign_in("s.new", GOOD)
+    assert judged() == []
+    visitor.open("/2fregisters")
+    assert judged() == []
 
 
 def test_a_new_link_ends_the_earlier(signin: SignIn, visitor: Person) -> None:
