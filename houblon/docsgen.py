@@ -352,4 +352,6 @@ def main(target: Path) -> None:
 
 
 if __name__ == "__main__":
+    if len(sys.argv) != 2 or sys.argv[1].startswith("-"):
+        raise SystemExit("usage: python -m houblon.docsgen FOLDER")
     main(Path(sys.argv[1]))
