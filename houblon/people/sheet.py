@@ -55,10 +55,11 @@ def free(path: Path) -> Path:
     :raises BadInput: when nothing can be written there.
     """
     _refuse_unwritable(path)
+    suffix = next((end for end in (".tar.gz",) if path.name.endswith(end)), path.suffix)
     number, found = 1, path
     while found.exists() or found.is_symlink():
         number += 1
-        found = path.with_stem(f"{path.stem}-{number}")
+        found = path.with_name(f"{path.name.removesuffix(suffix)}-{number}{suffix}")
     return found
 
 

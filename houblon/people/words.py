@@ -27,7 +27,7 @@ class Words:
     lost: str
     by_hand: str
     burn: str
-    pages: str
+    pages: tuple[str, str]
 
 
 WORDS = {
@@ -54,7 +54,7 @@ WORDS = {
         "ou par {where}.",
         burn="Imprimez ces feuilles, remettez chacune en main propre, puis effacez ce fichier et brûlez "
         "ce qui reste\u202f: qui le lit peut prendre les comptes.",
-        pages="feuilles",
+        pages=("feuille", "feuilles"),
     ),
     "en": Words(
         title="Your account",
@@ -77,7 +77,7 @@ WORDS = {
         by_hand="Password lost? Ask the person who gave you this sheet for another one, or through {where}.",
         burn="Print these sheets, give each to its person, then delete this file and burn what is left: "
         "whoever reads it can take the accounts.",
-        pages="sheets",
+        pages=("sheet", "sheets"),
     ),
 }
 

@@ -296,6 +296,8 @@ def test_sheets(tmp_path: Path) -> None:
     assert free(path) == tmp_path / "sheet-2.html"
     (tmp_path / "sheet-2.html").symlink_to("/nonexistent")
     assert free(path) == tmp_path / "sheet-3.html"
+    (tmp_path / "zoe.lune.tar.gz").touch()
+    assert free(tmp_path / "zoe.lune.tar.gz") == tmp_path / "zoe.lune-2.tar.gz"
     with pytest.raises(BadInput, match="no file can be written"):
         free(tmp_path / "none" / "sheet.html")
 
