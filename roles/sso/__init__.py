@@ -207,12 +207,13 @@ class Sso(Role[SsoConfig]):
         kit.unit(UNIT, ready=READY)
         kit.tree(f"/etc/systemd/system/{PURGE}.service", f"/etc/systemd/system/{PURGE}.timer")
         kit.unit(f"{PURGE}.timer")
-        # Debian's run as another user, on directories that hold nothing here.
+        # Debian's run as another user, at boot and by the hour, on directories that hold nothing here.
         for name in ("liblemonldap-ng-portal-perl", "liblemonldap-ng-handler-perl"):
             kit.unit(f"{name}.timer", state="masked")
+            kit.unit(f"{name}.service", state="masked")
 
     def remove(self, kit: Kit) -> None:
-        kit.absent(conf.SESSIONS, f"{conf.SESSIONS}-lock", f"{conf.PERSISTENT}-lock")
+        kit.absent(conf.SESSIONS, f"{conf.SESSIONS}-lock", f"{conf.PERSISTENT}-lock", ETC, f"{PERL}/Houblon", SHARE)
 
     def apps(self) -> list[conf.App]:
         """Services with a page of their own, and who may use them as far as their claims say."""
