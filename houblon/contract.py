@@ -54,8 +54,8 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Accounts", "Alert", "BackupSet", "Certificate", "Claim", "Config", "ConfigTest", "DataPath", "Database",
-    "DnsRecord", "HostName", "HttpCheck", "Invites", "Jail", "Listen", "Location", "Metadata", "Needs", "NoBackup", "OidcClient",
-    "Outbound", "Package", "Person", "PersonalData", "Port", "Provides", "RateLimit", "Resource", "Role", "Secret",
+    "DnsRecord", "HostName", "HttpCheck", "Invites", "Jail", "Listen", "Location", "Metadata", "Needs", "NoBackup",
+    "OidcClient", "Outbound", "Package", "Person", "PersonalData", "Port", "Provides", "RateLimit", "Resource", "Role", "Secret",
     "Text", "Unit", "Vhost", "tr",
 ]
 

@@ -18,7 +18,7 @@ SERVICES = f"ou=services,{SUFFIX}"
 CLASS = "houblonPerson"
 """Auxiliary object class of every person."""
 GROUP_CLASS = "houblonGroup"
-"""Structural object class of every group: ``cn``, ``member``, ``description``. It may be empty, as groupOfNames may not."""
+"""Structural object class of every group: ``cn``, ``member``, ``description``; may be empty, unlike groupOfNames."""
 PASSWORD = "userPassword"  # noqa: S105 - the attribute's name
 """Only ever written in clear, over the host's own socket; the directory hashes it."""
 
