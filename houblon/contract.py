@@ -55,8 +55,8 @@ if TYPE_CHECKING:
 __all__ = [
     "Accounts", "Alert", "BackupSet", "Certificate", "Claim", "Config", "ConfigTest", "DataPath", "Database",
     "DnsRecord", "HostName", "HttpCheck", "Invites", "Jail", "Listen", "Location", "Metadata", "Needs", "NoBackup",
-    "OidcClient", "Outbound", "Package", "Person", "PersonalData", "Port", "Provides", "RateLimit", "Resource", "Role", "Secret",
-    "Text", "Unit", "Vhost", "tr",
+    "OidcClient", "Outbound", "Package", "Person", "PersonalData", "Port", "Provides", "RateLimit", "Resource", "Role",
+    "Secret", "Text", "Unit", "Vhost", "tr",
 ]
 
 

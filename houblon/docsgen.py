@@ -275,7 +275,9 @@ def _exit_codes() -> str:
         "| Code | Name | When |",
         "|---|---|---|",
     ]
-    errors = {kind.exit_code: kind for kind in HoublonError.__subclasses__()}
+    # Those of other modules are cases of these, and here only when something has imported them.
+    kinds = [kind for kind in HoublonError.__subclasses__() if kind.__module__ == HoublonError.__module__]
+    errors = {kind.exit_code: kind for kind in kinds}
     for code in Exit:
         when = WHEN.get(code) or inspect.cleandoc(errors[code].__doc__ or "")
         lines.append(f"| {int(code)} | {code.name} | {_cell(when)} |")
