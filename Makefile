@@ -3,6 +3,7 @@
 SHELL = /bin/sh
 BIN = .venv/bin
 PYTEST = $(BIN)/python -m pytest
+HOST = tools/as-root $(PYTEST) -n 2 --dist loadgroup tests/host tests/faults
 FAST = $(PYTEST) -n auto --ignore=tests/host --ignore=tests/faults -m "not host and not faults"
 
 help:
@@ -43,11 +44,11 @@ test-fast: .venv/.made
 test: .venv/.made
 	@tools/packages tests lab browser
 	$(FAST) $(ARGS)
-	tools/as-root $(PYTEST) tests/host tests/faults -m "not faults" $(ARGS)
+	$(HOST) -m "not faults" $(ARGS)
 
 test-faults: .venv/.made
 	@tools/packages tests lab browser
-	tools/as-root $(PYTEST) tests/host tests/faults $(ARGS)
+	$(HOST) $(ARGS)
 
 docs: .venv/.made
 	$(BIN)/python -m houblon.docsgen docs/reference

@@ -16,6 +16,13 @@ from tests.host.sites import Applied, make_site
 from tests.host.web import make_web_site
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """What shares a host runs in one process (`--dist loadgroup`): one half of the host tests on each core."""
+    for item in items:
+        if isinstance(item, pytest.Function):
+            item.add_marker(pytest.mark.xdist_group("people" if "people" in item.fixturenames else "others"))
+
+
 @pytest.fixture(scope="session")
 def fresh_lab() -> Iterator[Callable[..., Lab]]:
     """Make labs that nobody shares; taken down at the end, or when this process dies."""

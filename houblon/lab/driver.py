@@ -43,6 +43,9 @@ class Driver(Protocol):
     def console(self, lab: LabState, host: HostState, argv: list[str]) -> list[str]:
         """The command, to be run here, that runs `argv` there without network or sshd."""
 
+    def beside(self, lab: LabState, host: HostState, argv: list[str]) -> list[str]:
+        """The command, to be run here, that runs `argv` of this machine in the host's network."""
+
     def freeze(self, lab: LabState, host: HostState, destination: Path) -> None:
         """Make the powered-off host's disk a layer for other hosts; its own disk goes on over that layer."""
 

@@ -68,6 +68,10 @@ class LabHost:
             check,
         )
 
+    def beside(self, argv: list[str]) -> list[str]:
+        """The command that runs a program of this machine in the host's network, as a visitor next door."""
+        return self._driver.beside(self._lab, self._host, argv)
+
     def _checked(
         self, argv: list[str], result: subprocess.CompletedProcess[bytes], check: bool
     ) -> subprocess.CompletedProcess[bytes]:

@@ -140,15 +140,11 @@ class Nspawn:
         _keep_packages(lab, host)
 
     def console(self, lab: LabState, host: HostState, argv: list[str]) -> list[str]:
-        pid = _pid(lab, host)
-        children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split() if pid else []
-        if not children:
-            raise Refused(f"{host.name} is not running", cure="Boot it first.")
         path = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
         enter = [
             "nsenter",
             "--target",
-            children[0],
+            _init(lab, host),
             "--mount",
             "--uts",
             "--ipc",
@@ -158,6 +154,9 @@ class Nspawn:
             "--wd",
         ]
         return [*enter, "env", "-i", path, "HOME=/root", "USER=root", "LC_ALL=C.UTF-8", *argv]
+
+    def beside(self, lab: LabState, host: HostState, argv: list[str]) -> list[str]:
+        return ["nsenter", f"--net=/proc/{_init(lab, host)}/ns/net", *argv]
 
     def freeze(self, lab: LabState, host: HostState, destination: Path) -> None:
         if self.running(lab, host):
@@ -177,6 +176,15 @@ class Nspawn:
 
 def _disk(lab: LabState, host: HostState) -> Path:
     return lab.directory / "hosts" / host.name
+
+
+def _init(lab: LabState, host: HostState) -> str:
+    """The host's first process, as this machine numbers it."""
+    pid = _pid(lab, host)
+    children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split() if pid else []
+    if not children:
+        raise Refused(f"{host.name} is not running", cure="Boot it first.")
+    return children[0]
 
 
 def _pid(lab: LabState, host: HostState) -> int | None:

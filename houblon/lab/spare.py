@@ -43,6 +43,9 @@ class Spare:
     def console(self, lab: LabState, host: HostState, argv: list[str]) -> list[str]:
         raise self._error("enter")
 
+    def beside(self, lab: LabState, host: HostState, argv: list[str]) -> list[str]:
+        raise self._error("enter")
+
     def freeze(self, lab: LabState, host: HostState, destination: Path) -> None:
         self._refuse("freeze")
 

@@ -16,13 +16,13 @@ from urllib.parse import urlencode
 
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import padding, rsa
-from playwright.sync_api import Browser, Page, sync_playwright
+from playwright.sync_api import Browser, Page
 
 from houblon import directory
 from houblon.verify.wire import Answer, Wire
+from tests.host.browser import chromium
 from tests.host.sites import Applied
 
-CHROMIUM = "/usr/bin/chromium"
 TOY = '''\
 """A service for one group that signs people in by OpenID Connect, for tests."""
 
@@ -224,13 +224,10 @@ class Person:
 
 
 @contextmanager
-def chromium(signin: SignIn) -> Iterator[None]:
-    """A browser for `someone`, for as long as the block lasts: every name leads to the site's host."""
-    rules = f"--host-resolver-rules=MAP * {signin.site.host.address}"
-    with sync_playwright() as playwright:
-        signin.browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox", rules])
+def at_the_page(signin: SignIn) -> Iterator[None]:
+    """A browser for `someone`, for as long as the block lasts."""
+    with chromium(signin.site) as signin.browser:
         yield
-        signin.browser.close()
 
 
 @contextmanager

@@ -16,6 +16,7 @@ from houblon import directory
 from houblon.claims import BackupSet, Person
 from houblon.site import load
 from houblon.verify.wire import Wire
+from tests.host.browser import chromium
 from tests.host.dav import HOME, Dav, Device, event
 from tests.host.people import People
 from tests.host.sites import Applied
@@ -467,13 +468,7 @@ def test_a_person_s_data_can_be_shown_exported_and_deleted(calendar: People) -> 
 
 def test_the_web_page_makes_a_calendar(calendar: People, claire: Dav) -> None:
     """In a browser, under the Content-Security-Policy it is served with."""
-    from playwright.sync_api import sync_playwright
-
-    with sync_playwright() as play:
-        browser = play.chromium.launch(
-            executable_path="/usr/bin/chromium",
-            args=["--no-sandbox", f"--host-resolver-rules=MAP * {calendar.host.address}"],
-        )
+    with chromium(calendar) as browser:
         page = browser.new_page(ignore_https_errors=True)
         complaints: list[str] = []
         page.on("console", lambda message: complaints.append(message.text) if message.type == "error" else None)

@@ -11,7 +11,7 @@ import pytest
 from tests.host import saved
 from tests.host.dav import Dav, Device
 from tests.host.people import People
-from tests.host.signin import SignIn, someone
+from tests.host.signin import SignIn, at_the_page, someone
 
 pytestmark = pytest.mark.host
 
@@ -38,7 +38,7 @@ def test_one_account_opens_everything_and_closes_everything(
 ) -> None:
     signin = SignIn(people)
     people.lab.set_records([("auth", "A", people.host.address)])
-    with someone(signin) as zoe:
+    with at_the_page(signin), someone(signin) as zoe:
         zoe.choose(three["j.zoe"], FIRST)
         zoe.send("#houblon-in")
         zoe.sign_in("j.zoe", FIRST)
@@ -68,7 +68,7 @@ def test_one_account_opens_everything_and_closes_everything(
         people.user("enable", "j.zoe")
         assert Dav(people, "j.zoe", SECOND).status() == 207
 
-    with someone(signin) as kim:
+    with at_the_page(signin), someone(signin) as kim:
         kim.choose(three["j.kim"], FIRST)
         kim.send("#houblon-in")
         kim.sign_in("j.kim", FIRST)
@@ -81,7 +81,7 @@ def test_one_account_opens_everything_and_closes_everything(
 def test_what_was_lost_comes_back(people: People, three: dict[str, str], tmp_path: Path) -> None:
     signin = SignIn(people)
     people.lab.set_records([("auth", "A", people.host.address)])
-    with someone(signin) as max_:
+    with at_the_page(signin), someone(signin) as max_:
         max_.choose(three["j.max"], FIRST)
         max_.send("#houblon-in")
         max_.sign_in("j.max", FIRST)
@@ -106,7 +106,7 @@ def test_what_was_lost_comes_back(people: People, three: dict[str, str], tmp_pat
     tablet.run("discover", answers="y\n" * 4)
     tablet.sync()
     assert tablet.read("private") == {f"e{number}": f"Rendez-vous {number}" for number in range(3)}
-    with someone(signin) as max_:
+    with at_the_page(signin), someone(signin) as max_:
         max_.sign_in("j.max", FIRST)
         assert not max_.inside() and max_.page.locator("#extcode").count(), "the second factor is asked for again"
 

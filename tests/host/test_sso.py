@@ -15,7 +15,7 @@ from axe_playwright_python.sync_playwright import Axe
 
 from houblon.verify.wire import Answer
 from tests.host.people import People
-from tests.host.signin import TOY, Person, SignIn, challenge, chromium, proven, someone, totp
+from tests.host.signin import TOY, Person, SignIn, at_the_page, challenge, proven, someone, totp
 from tests.host.sites import environment
 
 pytestmark = pytest.mark.host
@@ -38,7 +38,7 @@ def signin(people: People) -> Iterator[SignIn]:
     people.cli("apply", "--yes")
     for name in PEOPLE:
         done.person(name, groups=("s.ring",) if name in RING else (), mail=f"{name}@{people.lab.domain}")
-    with chromium(done):
+    with at_the_page(done):
         yield done
     people.edit("services:\n  ssotoy:\n", "services:\n")
     people.cli("apply", "--yes")
