@@ -183,7 +183,7 @@ def _forget(site: Path) -> None:
 
 def _explain(site: Path, address: str) -> None:
     loaded = load(site)
-    names = list(dict.fromkeys(vhost.fqdn for vhost in loaded.claims(Vhost)))
+    names = list(dict.fromkeys([loaded.domain, *(vhost.fqdn for vhost in loaded.claims(Vhost))]))
     command = Path(sys.executable).with_name("houblon")
     me = loaded.admins[0].name
     say("The demo is up, and verified. It serves")
@@ -200,6 +200,7 @@ Or without either
 What was checked:     {site}/verify.html
 To play with it:      edit {site}/{FILE}, then
                       {command} plan {NAME}    (and apply, verify, status, history)
+To add a person:      {command} user add zoe --name Zoé --invite link --site {NAME}
 To log in:            ssh -i {site}/.local/id_ed25519 -o UserKnownHostsFile={site}/known_hosts {me}@{address}
 To remove it all:     make demo-down""")
 

@@ -43,7 +43,7 @@ def test_apply_does_what_plan_named_and_nothing_else(applied: Applied) -> None:
         assert [(c["kind"], c["subject"], c["action"]) for c in done] == [
             (c["kind"], c["subject"], c["action"]) for c in named
         ]
-        assert {c["role"] for c in named} == {"portal"}
+        assert {c["role"] for c in named} == {"portal", "alerts"}, "pages and alarms carry the name"
         assert "La Houblonnière" in applied.sh("cat /srv/houblon/portal/fr/index.html")
     finally:
         applied.edit("name: La Houblonnière", "name: Les Houblons")
