@@ -16,6 +16,7 @@ from tests.host.sites import Applied, make_site
 from tests.host.web import make_web_site
 
 
+@pytest.hookimpl(tryfirst=True)  # before xdist reads the marks
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """What shares a host runs in one process (`--dist loadgroup`): one half of the host tests on each core."""
     for item in items:
