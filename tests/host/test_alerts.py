@@ -29,6 +29,8 @@ BASE = "/var/lib/houblon-alerts"
 ALERT = "/usr/local/lib/houblon/alert"
 PUBLIC = "/srv/houblon/health"
 # The book's lock is the programs' own (flock(1)), so that no look comes in between.
+CALM_SECONDS = 6 * 3600
+"""What came and went several times is over after so long at the most (`CALM` of the book)."""
 EDIT = f"""flock {BASE}/.book.json.lock python3 - <<'END'
 import json
 path = "{BASE}/book.json"
@@ -104,7 +106,7 @@ def over(people: People, key: str, *names: str) -> None:
     """The end of a cause is told after a while, not at the first good look."""
     look(people, *names)
     assert not hooks(people).matching(lambda post: key in post.json["keys"] and post.json["kind"] == "recovery")
-    age(people, key, 60)
+    age(people, key, CALM_SECONDS)
     look(people, *names)
     post = told(people, key, "recovery")
     assert "Terminé" in post.json["title"]
@@ -228,6 +230,7 @@ def test_a_foreign_unit_that_fails_is_told_at_once(people: People) -> None:
 def test_a_daemon_that_is_killed(people: People) -> None:
     people.sh("systemctl kill -s KILL --kill-whom=all nginx.service")
     told(people, "unit:nginx.service")
+    wait_until(lambda: people.sh("systemctl is-active nginx.service || :").strip() == "active")
     over(people, "unit:nginx.service")
 
 
