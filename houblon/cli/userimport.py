@@ -48,9 +48,10 @@ def import_(
         except CannotConnect:
             _refuse(file, seen.mistakes, json)
             raise
-        plan = importing.plan(seen, there, desk.site.languages[0], desk.taken)
+        plan = importing.plan(seen, there, desk.site.languages[0], desk.taken, desk.uninvited)
         _refuse(file, plan.mistakes, json)
-        waiting = [there.people[name] for name in plan.same if name in desk.uninvited and there.people[name].active]
+        waiting = [there.people[name] for name in plan.same if name in desk.uninvited and there.people[name].active
+                   and not (desk.services.invites is not None and there.people[name].has_password)]
         if how == "none":
             waiting = []
         if dry_run or not json:

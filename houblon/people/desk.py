@@ -141,6 +141,7 @@ class Desk:
         """
         self.judge_password(password)
         self.remote.apply(invitations.password_set(name, password))
+        self._end_sessions([name])
 
     def judge_password(self, password: str) -> None:
         """:raises BadInput: the password is weak, or shorter than the directory's policy wants."""
@@ -214,6 +215,7 @@ class Desk:
         there = self.group(group)
         gone = [name for name in people if name in there]
         self._group_change(model.left(group, gone))
+        self._end_sessions(gone)
         return gone
 
     def group(self, name: str) -> frozenset[str]:
@@ -232,17 +234,18 @@ class Desk:
 
     def delete_group(self, name: str) -> None:
         """Delete a group; its members stay."""
+        members = sorted(self.remote.everything().groups.get(name, ()))
         self._group_change(ldif.delete(directory.group_dn(name)))
+        self._end_sessions(members)
 
     # --- many people -------------------------------------------------------------------------------------
 
     def carry_out(self, plan: Plan, there: People, invite: bool) -> None:
         """Do what an import planned, in one batch; people first.
 
-        :param invite: they are to be invited afterwards; remembered until `invited`.
+        :param invite: they are to be invited afterwards. They are remembered until all is done that is to be done.
         """
-        if invite:
-            self._remember({*self.uninvited, *(person.name for person in plan.new)})
+        self._remember({*self.uninvited, *(person.name for person in plan.new)})
         records = [model.added(person) for person in plan.new]
         records += [
             model.joined(group, people, new=group not in there.groups) for group, people in sorted(plan.joins.items())
@@ -252,6 +255,8 @@ class Desk:
         except Rejected as error:
             done = f"{min(error.done, len(plan.new))} of {len(plan.new)} people were added before."
             raise OperationFailed(error.what, cure=f"{done} The same import, run again, goes on from there.") from None
+        if not invite:
+            self.invited(plan.new)
 
     @property
     def uninvited(self) -> frozenset[str]:
@@ -283,6 +288,21 @@ class Desk:
                 self._memory.unlink(missing_ok=True)
 
     # --- inside ------------------------------------------------------------------------------------------
+
+    def _end_sessions(self, people: Iterable[str]) -> None:
+        """A session knows the groups of the moment it began, and outlives a password.
+
+        :raises OperationFailed: some may go on.
+        """
+        known = self.remote.everything().people
+        # Who never chose a password has no session, but perhaps a sheet whose link this would end.
+        entered = [name for name in people if name in known and known[name].has_password]
+        failed = [what for name in entered for what in self.services.shut_out(name)]
+        if failed:
+            raise OperationFailed(
+                "that is done, but open sessions may go on: " + "; ".join(dict.fromkeys(failed)),
+                cure="Run `houblon user disable NAME` and `enable NAME` for each, which ends them.",
+            )
 
     def _named(self, people: Iterable[str], groups: Iterable[str]) -> People:
         there = self.remote.everything()

@@ -19,7 +19,7 @@ from houblon.settings import Wrong
 class Plan:
     """What an import would do; ``mistakes`` not empty: nothing.
 
-    :param joins: by group, who is to become a member, people who are there already among them.
+    :param joins: by group, who is to become a member.
     :param same: names of people in the file who are there already.
     :param notes: where the file and the directory differ about somebody; the directory stands.
     """
@@ -36,8 +36,13 @@ class Plan:
         return not self.new and not self.joins
 
 
-def plan(table: Table, there: People, language: str, taken: Collection[str] = ()) -> Plan:
+def plan(
+    table: Table, there: People, language: str, taken: Collection[str] = (), unfinished: Collection[str] = ()
+) -> Plan:
     """Compare.
+
+    :param unfinished: people whom an import cut short has added: their groups are still to come. Of others, who may
+        have been put out of a group since the file was written, it is only told.
 
     :param language: of people for whom the file names none.
     :param taken: as in `houblon.people.names.account`.
@@ -69,7 +74,14 @@ def plan(table: Table, there: People, language: str, taken: Collection[str] = ()
         else:
             result.new.append(person)
         for group in row.groups:
-            if name not in there.groups.get(group, ()):
+            if name in there.groups.get(group, ()):
+                continue
+            if known and name not in unfinished:
+                result.notes.append(
+                    f"{name} is there already, and not in {group}; left as it is. "
+                    f"`houblon user group add {group} {name}` changes it."
+                )
+            else:
                 result.joins.setdefault(group, []).append(name)
     result.new_groups = sorted(set(result.joins) - set(there.groups))
     result.mistakes.sort(key=lambda mistake: mistake.line or 0)

@@ -100,8 +100,7 @@ class AccountsRole(Role[AccountsConfig]):
         )
 
     def install(self, kit: Kit) -> None:
-        # Debian's package makes a directory of its own, under a password nobody knows.
-        kit.absent("/etc/ldap/slapd.d", "/var/lib/ldap/data.mdb", "/var/lib/ldap/lock.mdb", comes_with="slapd")
+        # What Debian's package makes for a directory of its own stays: nobody reads it, and it may be somebody's.
         kit.directory(DATA, mode=0o700, owner="openldap", group="openldap")
 
     def configure(self, kit: Kit) -> None:

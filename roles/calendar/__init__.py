@@ -30,6 +30,7 @@ from houblon.contract import (
     Package,
     Person,
     PersonalData,
+    RateLimit,
     Resource,
     Role,
     Secret,
@@ -162,7 +163,9 @@ class Calendar(Role[CalendarConfig]):
 
     def _web(self) -> Iterator[Claim]:
         domain = self.site.domain
-        yield Vhost(self.fqdn, snippet=LOCATION, csp=CSP, max_body_mb=MAX_BODY_MB)
+        yield Vhost(self.fqdn, snippet=LOCATION, csp=CSP, max_body_mb=MAX_BODY_MB, rate_zone="calendar")
+        # A device that writes its first thousand events stays below.
+        yield RateLimit("calendar", per_minute=1200, burst=400)
         yield HttpCheck(f"https://{self.fqdn}/.web/", contains="Radicale")
         for service in ("caldav", "carddav"):
             # RFC 6764: a client that knows no more than an address finds the rest by these.

@@ -196,12 +196,21 @@ def test_the_same_file_again_changes_nothing() -> None:
     assert importing.plan(read(turned), there, "fr").empty, "the order of lines says nothing"
 
 
+def test_who_was_put_out_of_a_group_is_not_let_in_again() -> None:
+    there = carried_out(People(), planned(LIST))
+    without = People(there.people, {**there.groups, "bureau": frozenset({"marie.martin"})})
+    again = importing.plan(read(LIST), without, "fr")
+    assert again.empty
+    (note,) = again.notes
+    assert note.startswith("eloise.daubigne is there already, and not in bureau")
+
+
 @pytest.mark.parametrize("cut", range(5))
 def test_a_half_done_import_is_finished_by_the_same_file(cut: int) -> None:
     whole = carried_out(People(), planned(LIST))
     first = planned(LIST)
     half = carried_out(People(), Plan(new=first.new[:cut]))
-    rest = importing.plan(read(LIST), half, "fr")
+    rest = importing.plan(read(LIST), half, "fr", unfinished=[person.name for person in first.new])
     assert rest.mistakes == []
     assert [person.name for person in rest.new] == [person.name for person in first.new[cut:]]
     assert carried_out(half, rest) == whole
