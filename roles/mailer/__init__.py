@@ -142,7 +142,7 @@ class Mailer(Role[MailerConfig]):
         if bundle := self._bundle():
             kit.file(CA_BUNDLE, bundle)
         kit.tree(f"{ETC}/relay", mode=0o600)
-        kit.tree(f"{ETC}/headers", f"{ETC}/local")
+        kit.tree(f"{ETC}/headers", f"{ETC}/sender", f"{ETC}/local")
         kit.tree(f"{ETC}/main.cf", f"{ETC}/master.cf", validate="postfix check")
 
     def activate(self, kit: Kit) -> None:

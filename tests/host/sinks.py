@@ -173,18 +173,20 @@ class HttpSink(Kept[Post]):
     """A web server that takes every POST.
 
     :param status: what it answers; anything but 2xx means that the request is not kept.
+    :param context: makes it HTTPS.
     :param token: when set, requests without ``Authorization: Bearer TOKEN`` are answered with 401.
     """
 
-    def __init__(self, address: str, port: int, *, token: str = "") -> None:
+    def __init__(self, address: str, port: int, *, token: str = "", context: ssl.SSLContext | None = None) -> None:
         super().__init__()
+        self.context = context
         self.address, self.port, self.status, self.token = address, port, 200, token
         self.refused = 0
         self._server: ThreadingHTTPServer | None = None
 
     @property
     def url(self) -> str:
-        return f"http://{self.address}:{self.port}"
+        return f"{'https' if self.context else 'http'}://{self.address}:{self.port}"
 
     def start(self) -> HttpSink:
         sink = self
@@ -207,6 +209,9 @@ class HttpSink(Kept[Post]):
                 pass
 
         self._server = ThreadingHTTPServer((self.address, self.port), Handler)
+        self.port = self._server.server_port
+        if self.context:
+            self._server.socket = self.context.wrap_socket(self._server.socket, server_side=True)
         threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.1}, daemon=True).start()
         return self
 

@@ -299,7 +299,7 @@ def test_a_certificate_near_its_end(people: People) -> None:
     name = people.lab.domain
     live = f"/etc/houblon/tls/{name}/fullchain.pem"
     now = int(time.time())
-    start, end = (time.strftime("%Y%m%d%H%M%SZ", time.gmtime(now + hours * 3600)) for hours in (-100, 20))
+    start, end = (time.strftime("%Y%m%d%H%M%SZ", time.gmtime(now + hours * 3600)) for hours in (-100, 19.5))
     people.sh(f"""openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -subj /CN={name} \
         -keyout /run/short.key -out /run/short.pem -not_before {start} -not_after {end} 2>/dev/null
         mount --bind /run/short.pem $(readlink -f {live})""")

@@ -123,3 +123,16 @@ def test_smtp_answers_as_it_should(people: People) -> None:
     """No VRFY, and no word about the program."""
     assert "502" in people.sh(TALK % "s.docmd('VRFY root')")
     assert "Postfix" not in people.sh(TALK % "s.ehlo_resp, s.docmd('NOOP')")
+
+
+def test_what_the_relay_refuses_comes_back_once(people: People, relay: SmtpSink) -> None:
+    """The notice of a bounce has no sender (RFC 5321, section 4.5.5), so that nobody answers it for ever."""
+    relay.refuse = "550 5.7.1 Not from you"
+    since = people.sh("date '+%Y-%m-%d %H:%M:%S'").strip()
+    people.sh(SEND % ("app@localhost", "unwanted", 10, "127.0.0.1"))
+    log = f"journalctl -u postfix --since='{since}' -o cat"
+    deadline = time.monotonic() + 60
+    while people.sh(f"{log} | grep -c status=bounced || :").strip() != "2" or "empty" not in people.sh("postqueue -p"):
+        assert time.monotonic() < deadline, people.sh(log)
+        time.sleep(0.3)
+    assert people.sh(f"{log} | grep -c 'from=<>'").strip() == "1"

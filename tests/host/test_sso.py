@@ -22,7 +22,7 @@ pytestmark = pytest.mark.host
 
 GOOD = "quatre mots bien longs"
 BETTER = "encore quatre autres mots"
-PEOPLE = ("s.lea", "s.tom", "s.eve", "s.ann", "s.new", "s.two", "s.out", "s.key", "s.far")
+PEOPLE = ("s.lea", "s.tom", "s.eve", "s.ann", "s.new", "s.two", "s.out", "s.key", "s.far", "s.cut")
 RING = ("s.lea", "s.out", "s.far")
 
 
@@ -175,6 +175,39 @@ def test_a_person_changes_their_password(signin: SignIn, visitor: Person) -> Non
         assert elsewhere.said() == "Ce nom ou ce mot de passe n'est pas le bon."
         elsewhere.sign_in(f"s.tom@{signin.site.lab.domain}", BETTER)
         assert elsewhere.inside()
+
+
+def test_a_password_chosen_by_link_ends_every_session(signin: SignIn, visitor: Person) -> None:
+    ready(signin, visitor, "s.cut")
+    with someone(signin) as elsewhere:
+        elsewhere.sign_in("s.cut", GOOD)
+        assert elsewhere.inside()
+        visitor.choose(signin.links("s.cut")[0], BETTER)
+        assert "Vous pouvez vous connecter" in visitor.said()
+        elsewhere.open()
+        assert not elsewhere.inside(), "whoever stole the old password may have been in"
+    visitor.sign_in("s.cut", BETTER)
+    assert visitor.inside()
+
+
+def test_nobody_changes_a_password_without_a_session(signin: SignIn, visitor: Person) -> None:
+    """LemonLDAP::NG's form for an old password: no second factor, and no line for the jail."""
+    ready(signin, visitor, "s.cut")
+    form = {"user": "s.cut", "newpassword": BETTER, "confirmpassword": BETTER}
+    tries = [{"oldpassword": GOOD}, {"oldpassword": GOOD, "password": ""}, {"oldpassword": "ce n'est pas le bon"}]
+    said = [signin.post("/", token=signin.token(), **form, **one).text for one in tries]
+    assert [text.count('trmsg="1"') for text in said] == [1, 1, 1], "the same whether it is right or wrong"
+    assert len(said[0].split('name="token" value="')) == 2, "the form is there to sign in"
+    assert not signed_in(signin.login("s.cut", BETTER))
+    assert signed_in(signin.login("s.cut", GOOD))
+    signin.post("/", **form, oldpassword=GOOD)
+    logged = signin.site.sh("journalctl -u lemonldap-ng-fastcgi-server -o cat --since -5min")
+    counted = len(tries) + 1
+    assert logged.count("Bad password for s.cut (") == counted, "those with a form's token, and one at the sign-in"
+
+
+def signed_in(answer: Answer) -> bool:
+    return any(cookie.startswith("houblon=") and len(cookie) > 60 for cookie in answer.cookies)
 
 
 def test_english_and_a_phone(signin: SignIn) -> None:
@@ -379,7 +412,7 @@ def test_a_strange_request_gets_no_code(signin: SignIn, visitor: Person, other: 
 def test_no_name_is_a_filter(signin: SignIn, name: str) -> None:
     answer = signin.login(name, GOOD)
     assert answer.status in (200, 401)
-    assert not any(cookie.startswith("houblon=") and len(cookie) > 60 for cookie in answer.cookies)
+    assert not signed_in(answer)
     assert signin.wire.get(f"{signin.base}/ping").status == 200
 
 
@@ -387,7 +420,7 @@ def test_no_name_is_a_filter(signin: SignIn, name: str) -> None:
 def test_no_password_breaks_the_page(signin: SignIn, password: str) -> None:
     answer = signin.login("s.lea", password)
     assert answer.status in (200, 401)
-    assert not any(cookie.startswith("houblon=") and len(cookie) > 60 for cookie in answer.cookies)
+    assert not signed_in(answer)
 
 
 def test_a_form_without_its_token_is_refused(signin: SignIn) -> None:
@@ -414,6 +447,11 @@ def test_a_forgotten_password_is_reset_by_mail(signin: SignIn, people: People, v
         "dn: uid=s.two,ou=people,o=houblon\nchangetype: modify\nreplace: houblonRecovery\n"
         "houblonRecovery: two@elsewhere.test\n"
     )
+    signin.ldif(
+        "dn: uid=s.far,ou=people,o=houblon\nchangetype: modify\nreplace: houblonRecovery\n"
+        f"houblonRecovery: s.two@{people.lab.domain}\n"
+    )
+    printed = signin.links("s.two")[0]
 
     def ask(whom: str) -> str:
         visitor.open("/resetpwd")
@@ -422,14 +460,19 @@ def test_a_forgotten_password_is_reset_by_mail(signin: SignIn, people: People, v
         visitor.said()
         return visitor.page.inner_text("main")
 
-    known = ask("s.two")
+    known = ask(f"s.two@{people.lab.domain}")  # a child's recovery address too
     assert ask("s.nobody") == known, "it tells who has an account"
     mail = people.relay.wait_for(lambda one: "two@elsewhere.test" in one.recipients)
-    assert ask(f"s.two@{people.lab.domain}") == known
+    assert ask("s.two") == known
     sent = people.relay.matching(lambda one: "two@elsewhere.test" in one.recipients)
     assert len(sent) == 1, "asked twice, sent once"
+    visitor.open(printed)
+    assert visitor.page.locator("#newpassword").count() == 1, "a mail that anybody may ask for ends no invitation"
     visitor.choose(link_in(mail.message), GOOD)
     assert "Vous pouvez vous connecter" in visitor.said()
+    visitor.open(printed)
+    assert "déjà servi" in visitor.said(), "a password was chosen"
+    visitor.open()
     visitor.sign_in("s.two", GOOD)
     assert visitor.inside()
 
