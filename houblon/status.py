@@ -25,6 +25,9 @@ FULL_RED, FULL_YELLOW = 95, 85
 """Percent of a disk, or of its inodes, in use."""
 LISTS_STALE_DAYS = 7
 """Package lists older than this say nothing about updates."""
+HEARTBEAT = "/srv/houblon/health/public/.well-known/houblon/health.json"
+LOOKED_SECONDS = 300
+"""The host looks at itself every minute; when it has not for so long, silence means nothing."""
 OUR_TABLES = ("houblon",)
 TABLES_LEFT_ALONE = ("f2b-table",)
 """fail2ban makes its table when it first bans."""
@@ -46,6 +49,7 @@ QUESTIONS = {
     "reboot": "[ ! -e /run/reboot-required ] || { echo required; cat /run/reboot-required.pkgs 2>/dev/null; }\n"
     "if ! systemd-detect-virt -qc; then echo \"running $(uname -r)\"; "
     "ls -v /boot/vmlinuz-* 2>/dev/null | tail -n1 | sed 's,.*/vmlinuz-,newest ,'; fi",
+    "heartbeat": f"cat {HEARTBEAT} 2>/dev/null; :",
     "failed": "systemctl list-units --failed --plain --no-legend --no-pager",
     "listen": probe.LISTEN_QUESTION,
     "people": "awk -F: '$3 >= 1000 && $3 < 60000 && $7 !~ /(nologin|false|sync)$/ {print $1}' /etc/passwd",
@@ -182,7 +186,11 @@ def understand(site: Site, frames: Mapping[str, probe.Frame]) -> Status:
                        else f"{d.path} ({d.role}) is missing" for d in result.drift]  # fmt: skip
     result.remarks += [f"{n}: no longer managed; left alone until `houblon remove {n}`" for n in result.unmanaged]
     if record is not None:
-        result.remarks += [note for role in site.roles if "alerts" in role.provides for note in role.notes()]
+        lookers = [role for role in site.roles if "alerts" in role.provides]
+        result.remarks += [note for role in lookers for note in role.notes()]
+        # A host that has just booted has had no time to look.
+        if any(role.name in record.get("roles", ()) for role in lookers) and result.uptime > LOOKED_SECONDS:
+            result.problems += filter(None, [unseen(now, parse_heartbeat(frames["heartbeat"].output))])
     if frames["tables"].status != 0:
         result.remarks.append("nftables tables unknown: `nft list tables` fails on the host")
     result.foreign = list(foreign(site, record, claims, frames))
@@ -242,6 +250,15 @@ def parse_memory(text: str) -> tuple[int, int]:
     """Total and available memory of /proc/meminfo, in MB."""
     values = dict(re.findall(r"^(\w+):\s+(\d+)", text, re.M))
     return int(values.get("MemTotal", 0)) // 1024, int(values.get("MemAvailable", 0)) // 1024
+
+
+def parse_heartbeat(text: str) -> int:
+    """When the host last looked at itself, in seconds since the epoch; 0 when that is unknown."""
+    try:
+        at = json.loads(text)["at"]
+    except (ValueError, KeyError, TypeError, RecursionError):
+        return 0
+    return at if isinstance(at, int) else 0
 
 
 def parse_updates(text: str) -> tuple[int, int]:
@@ -315,6 +332,18 @@ def _units(result: Status, claims: Iterable[Unit], frames: Mapping[str, probe.Fr
     ours = {unit.name for unit in result.units}
     failed = [line.replace("●", " ").split()[0] for line in frames["failed"].lines]
     result.remarks += [f"{name}, which is not ours, has failed" for name in failed if name not in ours]
+
+
+def unseen(now: int, looked: int) -> str:
+    """That nobody looks at the host any more, in a sentence; empty when somebody does.
+
+    :param now: the host's clock, and ``looked``: its last heartbeat, both in seconds since the epoch.
+    """
+    # A heartbeat from the future was written before the clock was set right: since then there was none.
+    if abs(now - looked) <= LOOKED_SECONDS:
+        return ""
+    since = f"since {_iso(looked)}" if 0 < looked < now else "yet, or its heartbeat means nothing"
+    return f"nobody has looked at the host {since}: see `journalctl -u houblon-health` there, or run `houblon apply`"
 
 
 def _disks(result: Status) -> None:

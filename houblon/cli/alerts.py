@@ -29,9 +29,12 @@ SECONDS = 180
 
 @app.command("list")
 def list_(site: Site = None, json: Json = False) -> None:
-    """List the open alarms. Exit status 0: none, 6: some."""
+    """List the open alarms. Exit status 0: none is grave, 6: one is, or nobody has looked for five minutes."""
+    from houblon.status import unseen
+
     loaded, vault = open_site(site)
     answer = ask_host(loaded, vault, "list")
+    blind = unseen(answer["now"], answer.get("looked", 0))
     if json:
         out.json(answer)
     else:
@@ -40,12 +43,14 @@ def list_(site: Site = None, json: Json = False) -> None:
             out.say(f"  since {span(answer['now'] - alarm['since'])}  ({alarm['key']})", "dim")
             for line in alarm["text"].splitlines():
                 out.say(f"  {line}")
-        if not answer["alarms"]:
+        if blind:
+            out.say(f"✗ {blind}", "bold red")
+        elif not answer["alarms"]:
             out.say("No alarm is open.")
         if answer["waiting"]:
             out.say(f"{answer['waiting']} messages have not been taken by every channel yet.", "yellow")
         _deaf(answer["channels"])
-    if any(alarm["grave"] for alarm in answer["alarms"]):
+    if blind or any(alarm["grave"] for alarm in answer["alarms"]):
         raise typer.Exit(Exit.VERIFICATION_FAILED)
 
 

@@ -183,7 +183,7 @@ def _targets(given: list[str]) -> tuple[list[str], str]:
 
 
 def _change(folder: Path, text: str | None, yes: bool, accept_new: bool) -> Any:
-    """Write the site file and apply it; the file goes back when the site is refused, or its owner says no."""
+    """Write the site file and apply it; it goes back when the site is refused, or its owner says no."""
     from houblon.cli.app import apply
 
     file = folder / FILE
@@ -195,13 +195,25 @@ def _change(folder: Path, text: str | None, yes: bool, accept_new: bool) -> Any:
         apply(str(folder), yes=yes, accept_new=accept_new)
     except (BadInput, Refused, typer.Abort, KeyboardInterrupt):
         if text is not None:
-            edit.store(file, before)
+            _put_back(file, text, before)
         raise
     except HoublonError:
         if text is not None:
             out.note(f"{file} is changed; `houblon apply {folder.name}` brings it onto the host.")
         raise
     return loaded
+
+
+def _put_back(file: Path, ours: str, before: str) -> None:
+    """Take our change out again, unless somebody has edited the file meanwhile: their work is worth more."""
+    try:
+        untouched = file.read_bytes() == ours.encode()
+    except OSError:
+        untouched = False
+    if untouched:
+        edit.store(file, before)
+    else:
+        out.note(f"{file} was edited meanwhile, so our change to `watch:` stays in it. Take it out by hand.")
 
 
 def _second_opinion(name: str, own_address: str) -> None:

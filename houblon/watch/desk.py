@@ -10,6 +10,7 @@ import shlex
 import shutil
 import subprocess
 import sys
+import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -58,11 +59,12 @@ class Desk:
         return memory.read(str(self.state))
 
     def asleep(self) -> str:
-        """That the installed eye has not looked lately, in a sentence; empty when it has, or is not installed."""
+        """What is wrong with the installed eye, such as that it has not looked lately; empty when nothing is."""
         if not self.settings.exists():
             return ""
         said = memory.verdict(self.told() | {"language": "en"}, None, self.settings.stat().st_mtime)
-        return f"houblon watch, on this machine: {said}; is its timer running?" if said else ""
+        idle = time.time() - self.seen().get("at", 0) > memory.STALE_SECONDS
+        return f"houblon watch, on this machine: {said}" + "; is its timer running?" * idle if said else ""
 
     def install(self, settings: dict[str, Any]) -> str:
         """Put the eye and its timer in place, over an earlier one.

@@ -94,7 +94,10 @@ def text_of(data: dict[str, Any]) -> str:
 
 
 def look(config: dict[str, Any]) -> dict[str, Any]:
-    """One round: look, remember, tell. Gives what is remembered."""
+    """One round: look, remember, tell. Gives what is remembered.
+
+    ``unseen`` of a name is since when nothing can be told of it, although others are seen.
+    """
     roots = Path(config["roots"]).read_text(encoding="ascii") if config.get("roots") else ""
     eye = Eye(roots=roots, control=config.get("control") or CONTROL, language=config.get("language", "en"))
     looks = eye.look(config["names"])
@@ -103,6 +106,11 @@ def look(config: dict[str, Any]) -> dict[str, Any]:
     known = old.get("names", {})
     names = {one.name: step(known.get(one.name, {}), one, now) for one in looks}
     offline = bool(looks) and all(one.state == "unknown" for one in looks)
+    for entry in names.values():
+        if entry["state"] != "unknown":
+            entry["unseen"] = None
+        elif not offline:
+            entry["unseen"] = entry.get("unseen") or now
     state = {"at": now, "offline_since": (old.get("offline_since") or now) if offline else None, "names": names}
     write(config["state"], state)
     channels = [channel for channel in CHANNELS if config.get(channel)]
@@ -173,7 +181,7 @@ def request(channel: str, url: str, name: str, text: str, alarm: str) -> urllib.
 def verdict(config: dict[str, Any], name: str | None, installed: float) -> str:
     """What there is an alarm about, in words; empty when there is none.
 
-    :param name: None asks about the eye: whether it looks at all, and whether it can tell anything.
+    :param name: None asks about the eye: whether it looks at all, and whether it can tell anything of every name.
     :param installed: when the configuration was written (epoch).
     """
     language, state, now = config.get("language", "en"), read(config["state"]), time.time()
@@ -184,7 +192,9 @@ def verdict(config: dict[str, Any], name: str | None, installed: float) -> str:
         return say(language, "asleep", moment(state["at"])) if state.get("at") else say(language, "never")
     if now - (state.get("offline_since") or now) > OFFLINE_SECONDS:
         return say(language, "cut off", moment(state["offline_since"]))
-    return ""
+    unseen = {one: state.get("names", {}).get(one, {}).get("unseen") or now for one in config["names"]}
+    long = {one: at for one, at in unseen.items() if now - at > OFFLINE_SECONDS}
+    return "; ".join(say(language, "unseen", one, moment(at)) for one, at in long.items())
 
 
 def main(arguments: Sequence[str]) -> int:

@@ -36,6 +36,8 @@ TEXTS = {
     "never": ("nobody has looked at other sites yet", "personne n'a encore regardé les autres sites"),
     "cut off": ("this host is offline, or finds nobody who proves the contrary, since {0}",
                 "cet hôte est hors ligne, ou personne ne prouve le contraire, depuis le {0}"),
+    "unseen": ("from this host nobody can tell how {0} is, since {1}: has it no way there, such as IPv6?",
+               "d'ici, personne ne peut dire comment va {0}, depuis le {1} : aucun chemin, par exemple en IPv6 ?"),
 }  # fmt: skip
 
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import socket
 import sys
+import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -15,9 +17,11 @@ from hypothesis import strategies as st
 LIB = Path(__file__).parents[2] / "roles/alerts/templates/usr/local/lib/houblon"
 sys.path.insert(0, str(LIB))
 
-from alarms import channels, machine, services, state, words  # noqa: E402
+from alarms import channels, files, machine, main, services, state, words  # noqa: E402
 from alarms.book import CALM, DAY, HOUR, LIMIT, MINUTE, QUEUE, SUMMARY, Book, Finding  # noqa: E402
 
+from houblon.cli import alerts as view  # noqa: E402
+from houblon.cli.app import run as houblon  # noqa: E402
 from tests.host.sinks import HttpSink  # noqa: E402
 
 NOW = 1_800_000_000
@@ -292,6 +296,42 @@ def test_fragments_hold_a_word_and_nothing_else() -> None:
     assert found["calendar.fr.html"] == '<span class="health up">en service</span>\n'
     assert found["pad.en.html"] == '<span class="health down">out of order</span>\n'
     assert 'class="health unknown"' in state.fragments(config, None)["pad.fr.html"]
+
+
+@pytest.mark.parametrize(
+    ("age", "status", "says"),
+    [
+        (60, 0, "No alarm is open."),
+        (290, 0, "No alarm is open."),
+        (900, 6, "nobody has looked at the host since 20"),
+        (-900, 6, "nobody has looked at the host yet"),
+        (None, 6, "nobody has looked at the host yet"),
+    ],
+    ids=["fresh", "almost old", "old", "from the future", "none"],
+)
+def test_that_nobody_looks_is_no_good_news(
+    age: int | None, status: int, says: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    for name in ("CONFIG", "BOOK", "DELIVERY", "OUTBOX", "PUBLIC"):
+        monkeypatch.setattr(files, name, tmp_path / name)
+    config = {"site": "x", "language": "en", "channels": ["mail"], "members": [], "languages": []}
+    files.write_json(files.CONFIG, config)
+    beat = files.PUBLIC / files.HEARTBEAT
+    beat.parent.mkdir(parents=True)
+    if age is None:
+        beat.write_text("{")
+    else:
+        state.publish(config, {}, ill=False, now=int(time.time()) - age)
+    main.listing()
+    answer = json.loads(capsys.readouterr().out)
+    monkeypatch.setattr(view, "open_site", lambda site: (None, None))
+    monkeypatch.setattr(view, "ask_host", lambda *_: answer)
+    assert houblon(["alerts", "list"]) == status
+    shown = " ".join(capsys.readouterr().out.split())
+    assert says in shown and ("No alarm" in shown) == (status == 0)
+    assert houblon(["alerts", "list", "--json"]) == status
+    assert answer["now"] - json.loads(capsys.readouterr().out)["looked"] >= 0 or age == -900
 
 
 # --- delivery ---------------------------------------------------------------------------------------------

@@ -224,6 +224,31 @@ def test_that_nobody_hears_of_alarms_is_said() -> None:
 
 
 @pytest.mark.parametrize(
+    ("heartbeat", "says"),
+    [
+        (json.dumps({"at": NOW - 290, "state": "ill"}), ""),
+        (json.dumps({"at": NOW - 310, "state": "ok"}), "nobody has looked at the host since 2026-11-22T03:57:31"),
+        (json.dumps({"at": NOW + 86400}), "nobody has looked at the host yet"),
+        (json.dumps({"at": "now"}), "nobody has looked at the host yet"),
+        (json.dumps({"at": 10**30}), "nobody has looked at the host yet"),
+        ("", "nobody has looked at the host yet"), ("[]", "nobody has looked at the host yet"),
+    ],
+)  # fmt: skip
+def test_that_nobody_looks_is_a_problem(heartbeat: str, says: str) -> None:
+    record = copy.deepcopy(RECORD)
+    record["roles"]["toy"] = {"files": {}, "links": {}, "people": [], "claims": []}
+
+    def said(**other: str) -> str:
+        problems = understand(SITE, frames(record, heartbeat=heartbeat, **other)).problems
+        return "; ".join(line for line in problems if "nobody has looked" in line)
+
+    assert said().startswith(says) and bool(said()) == bool(says)
+    assert said(now=f"{NOW}\n40.0 1.0") == "", "it has booted just now"
+    record["roles"].pop("toy")
+    assert said() == "", "who looks is not there yet"
+
+
+@pytest.mark.parametrize(
     ("result", "words"), [("running", "did not end"), ("failed", "failed")],
 )  # fmt: skip
 def test_an_apply_that_did_not_end_well_is_a_problem(result: str, words: str) -> None:

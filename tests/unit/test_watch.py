@@ -20,6 +20,7 @@ from random import Random
 from typing import Any
 
 import pytest
+import typer
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from test_verify_wire import Pair, make, pem, write
@@ -471,6 +472,35 @@ def test_the_verdict_for_the_alerts_of_a_host(tmp_path: Path, capsys: pytest.Cap
     assert memory.main(["verdict", str(tmp_path / "none.json")]) == 2
 
 
+def test_a_name_that_this_host_never_sees_is_told_of(
+    street: Street, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Such as one that has IPv6 only, seen from a host that has none."""
+    config = {"names": ["good.test", "far.test"], "state": str(tmp_path / "s.json"), "control": ["control.test"]}
+    monkeypatch.setattr(memory, "Eye", lambda **options: street.eye(*options["control"]))
+    street.addresses["far.test"] = [(V6, "::2")]
+    now = [time.time()]
+    monkeypatch.setattr(memory.time, "time", lambda: now[0])
+
+    def after(seconds: float) -> str:
+        now[0] += seconds
+        assert memory.look(config)["names"]["far.test"]["state"] == "unknown"
+        return memory.verdict(config, None, 0)
+
+    good = street.addresses["good.test"], street.addresses["control.test"]
+    street.addresses |= {"good.test": [(V4, NOBODY)], "control.test": [(V4, NOBODY)]}
+    assert after(0) == "" and "offline" in after(memory.OFFLINE_SECONDS + 1)
+    street.addresses["good.test"], street.addresses["control.test"] = good
+    assert after(120) == "", "until now this host was offline itself"
+    assert after(memory.OFFLINE_SECONDS - 1) == ""
+    said = after(120)
+    assert "far.test" in said and "good.test" not in said
+    assert "far.test" in memory.verdict(config | {"language": "fr"}, None, 0)
+    assert memory.verdict(config | {"names": ["good.test"]}, None, 0) == "", "it is watched no more"
+    street.house("far.test")
+    assert memory.look(config)["names"]["far.test"]["state"] == "up" and memory.verdict(config, None, 0) == ""
+
+
 # --- the site file ---------------------------------------------------------------------------------------
 
 BASE = SITE.format(services="portal:").replace("portal:\n", "portal:  # the page\n")
@@ -547,6 +577,25 @@ def test_names_that_are_refused_change_nothing(
     assert says in capsys.readouterr().err
     assert (folder / "site.yaml").read_text() == BASE
     assert houblon(["watch", "remove", "--yes", "--", "unwatched.test", str(folder)]) == 2
+
+
+@pytest.mark.parametrize("edited", ["", "# a colleague was here\n"])
+def test_what_somebody_edits_meanwhile_is_kept(
+    tmp_path: Path, edited: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = make_site(tmp_path, BASE) / "site.yaml"
+    added = edit.add(file, "new.test")
+    assert added is not None
+
+    def owner_says_no(*_: object, **__: object) -> None:
+        assert file.read_text() == added
+        file.write_text(added + edited)
+        raise typer.Abort
+
+    monkeypatch.setattr("houblon.cli.app.apply", owner_says_no)
+    assert houblon(["watch", "add", "new.test", str(file.parent)]) != 0
+    assert file.read_text() == (added + edited if edited else BASE)
+    assert ("edited meanwhile" in " ".join(capsys.readouterr().err.split())) == bool(edited)
 
 
 def test_idn(tmp_path: Path) -> None:

@@ -18,6 +18,8 @@ LOOKS = BASE / "looks.json"
 OUTBOX = BASE / "outbox"
 DELIVERY = BASE / "delivery" / "state.json"
 PUBLIC = Path("/srv/houblon/health")
+HEARTBEAT = "public/.well-known/houblon/health.json"
+"""Below PUBLIC."""
 
 
 def write(path: Path, text: str, mode: int = 0o600, *, keep: bool = True) -> None:

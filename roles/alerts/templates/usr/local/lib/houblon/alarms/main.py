@@ -218,14 +218,15 @@ def said(action: str, key: str, warning: bool) -> None:
 
 
 def listing() -> None:
-    """The open alarms, as JSON."""
+    """The open alarms, and when anybody looked last, as JSON."""
     with (desk := Desk()):
         alarms = [
             {"key": key, **{name: alarm[name] for name in ("title", "text", "grave", "since", "told")}}
             for key, alarm in desk.book.open().items()
         ]  # fmt: skip
         waiting = len(desk.book.queue)
-    print(json.dumps({"now": desk.now, "channels": desk.config["channels"], "waiting": waiting, "alarms": alarms}))
+    about = {"now": desk.now, "looked": state.looked(), "channels": desk.config["channels"]}
+    print(json.dumps({**about, "waiting": waiting, "alarms": alarms}))
 
 
 def test() -> None:

@@ -39,5 +39,11 @@ def publish(config: Mapping[str, Any], down: Mapping[str, Any] | None, ill: bool
     for path in files.PUBLIC.glob("*.*.html"):
         if path.name not in wanted:
             path.unlink()
-    place = files.PUBLIC / "public" / ".well-known" / "houblon"
-    files.write_json(place / "health.json", {"at": now, "state": "ill" if ill else "ok"}, 0o644, keep=False)
+    beat = {"at": now, "state": "ill" if ill else "ok"}
+    files.write_json(files.PUBLIC / files.HEARTBEAT, beat, 0o644, keep=False)
+
+
+def looked() -> int:
+    """When the host was last looked at, in seconds since the epoch; 0 when that is unknown."""
+    at = files.read_json(files.PUBLIC / files.HEARTBEAT).get("at")
+    return at if isinstance(at, int) else 0
