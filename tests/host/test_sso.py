@@ -192,7 +192,13 @@ def test_a_password_chosen_by_link_ends_every_session(signin: SignIn, visitor: P
 
 def test_nobody_changes_a_password_without_a_session(signin: SignIn, visitor: Person) -> None:
     """LemonLDAP::NG's form for an old password: no second factor, and no line for the jail."""
+
+    def counted() -> int:
+        logged = signin.site.sh("journalctl -u lemonldap-ng-fastcgi-server -o cat -b")
+        return logged.count("Bad password for s.cut (")
+
     ready(signin, visitor, "s.cut")
+    before = counted()
     form = {"user": "s.cut", "newpassword": BETTER, "confirmpassword": BETTER}
     tries = [{"oldpassword": GOOD}, {"oldpassword": GOOD, "password": ""}, {"oldpassword": "ce n'est pas le bon"}]
     said = [signin.post("/", token=signin.token(), **form, **one).text for one in tries]
@@ -201,9 +207,7 @@ def test_nobody_changes_a_password_without_a_session(signin: SignIn, visitor: Pe
     assert not signed_in(signin.login("s.cut", BETTER))
     assert signed_in(signin.login("s.cut", GOOD))
     signin.post("/", **form, oldpassword=GOOD)
-    logged = signin.site.sh("journalctl -u lemonldap-ng-fastcgi-server -o cat --since -5min")
-    counted = len(tries) + 1
-    assert logged.count("Bad password for s.cut (") == counted, "those with a form's token, and one at the sign-in"
+    assert counted() - before == len(tries) + 1, "those with a form's token, and one at the sign-in"
 
 
 def signed_in(answer: Answer) -> bool:

@@ -2,7 +2,7 @@
 #
 # What its MailPasswordReset does not do: keep a link alive until a password was accepted (there, one that is too
 # short burns it), end the earlier links and the sessions of the person, work without mail, say the same about people
-# who have no address as about people who do not exist.
+# who have no address as about people who do not exist, refuse to change a password outside a session.
 package Houblon::SSO::Password;
 
 use strict;
@@ -11,11 +11,12 @@ use Mouse;
 use Houblon::SSO;
 use Lemonldap::NG::Portal::Main::Constants qw(
   PE_OK PE_ERROR PE_MAILOK PE_PASSWORD_OK PE_BADMAILTOKEN PE_MAILCONFIRMOK PE_PASSWORD_MISMATCH PE_PASSWORDFORMEMPTY
-  PE_TOKENEXPIRED
+  PE_TOKENEXPIRED PE_SESSIONEXPIRED
 );
 
 extends 'Lemonldap::NG::Portal::Plugins::MailPasswordReset';
 
+use constant beforeAuth    => 'refuse_old_password';
 use constant hook          => { passwordAfterChange => 'end_sessions' };
 use constant QUIET_SECONDS => 600;
 
@@ -25,6 +26,21 @@ sub init {
     # A family shares a browser: a link must open its own page even when somebody else is signed in.
     $self->addAuthRoute( resetpwd => 'resetPwd', [ 'POST', 'GET' ] );
     return 1;
+}
+
+# LemonLDAP::NG lets whoever knows the old password change it without a session, so without a second factor. This runs
+# before every authentication and never inside a session.
+sub refuse_old_password {
+    my ( $self, $req ) = @_;
+    return PE_OK unless defined $req->param('oldpassword');
+    my ( $name, $form ) = map { $req->param($_) // '' } qw(user token);
+
+    # Without the form's token, any page on the web could get its visitors banned.
+    if ( $name =~ /$self->{conf}{userControl}/ and $form and $self->ott->getToken($form) ) {
+        $self->userLogger->warn( "Bad password for $name (" . $req->address . ')' );
+    }
+    $self->p->_authentication->setSecurity($req);
+    return PE_SESSIONEXPIRED;
 }
 
 sub resetPwd {
@@ -49,7 +65,7 @@ sub searchUser {
     return $result;
 }
 
-# Called with what was typed, which may be a name or any address of the person; createMailSession knows the name.
+# Called with what was typed, which may be a name or the person's address; createMailSession knows the name.
 sub getMailSession { return '' }
 
 sub createMailSession {
@@ -62,7 +78,8 @@ sub createMailSession {
         $req->data->{houblonQuiet} = 1;
         return $self->p->getApacheSession( $young, kind => 'TOKEN', hashStore => 0 );
     }
-    Houblon::SSO::end( $self->conf, keys %$old );
+    # Anybody may ask for a mail: the links on paper go on, until one of them all has led to a password.
+    Houblon::SSO::end( $self->conf, grep { !$old->{$_}{houblon} } keys %$old );
     return $self->SUPER::createMailSession($req);
 }
 
@@ -111,7 +128,8 @@ sub sendEmail {
     return $self->SUPER::sendEmail( $req, %arguments );
 }
 
-# Whoever knew the old password may be in: a new one ends every session but the one in which it was chosen.
+# Whoever knew the old password may be in: a new one ends every session but the one in which it was chosen. There is
+# none when it was chosen by link.
 sub end_sessions {
     my ( $self, $req, $user, $new, $old ) = @_;
     my $name = $req->userData->{uid} || $req->sessionInfo->{uid} || $user;
@@ -121,7 +139,8 @@ sub end_sessions {
         $self->conf,
         grep {
             my $one = $all->{$_};
-            $_ ne $here && ( $one->{user_session_id} || '' ) ne $here && ( $one->{_type} || '' ) ne 'mail'
+            my $own = length $here && ( $_ eq $here || ( $one->{user_session_id} || '' ) eq $here );
+            !$own && ( $one->{_type} || '' ) ne 'mail'
         } keys %$all
     );
     return PE_OK;
