@@ -199,9 +199,8 @@ def _directory(role: str, secrets: Secrets) -> dict[str, Any]:
         "managerDn": directory.bind_dn(role),
         "managerPassword": secrets.directory,
         "AuthLDAPFilter": directory.person_filter(also=f"(|(uid=$user)({directory.MAIL}=$user))"),
-        "mailLDAPFilter": directory.person_filter(
-            also=f"(|(uid=$mail)({directory.MAIL}=$mail)({directory.RECOVERY}=$mail))"
-        ),
+        # Not the recovery address: a family shares one, and two entries are none.
+        "mailLDAPFilter": directory.person_filter(also=f"(|(uid=$mail)({directory.MAIL}=$mail))"),
         "ldapPpolicyControl": 1,
         # The extended operation (RFC 3062): the directory hashes, and judges what it hashes.
         "ldapSetPassword": 1,
