@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import http.client
+import re
 import smtplib
 import ssl
 import urllib.parse
@@ -18,6 +19,9 @@ from houblon.settings import Wrong
 SECONDS = 15
 Kind = Literal["mail", "ntfy", "webhook", "later"]
 PORTS = (587, 465)
+PLACEHOLDER = "{secret}"
+TOKEN = re.compile(r"(?=[^/]*[0-9])[A-Za-z0-9_.~%-]{16,}")
+"""A part of a path that nobody would guess."""
 
 
 @dataclass(frozen=True)
@@ -26,7 +30,9 @@ class Hearing:
 
     :param sender: of mail; relays take no other.
     :param to: addresses of the admins.
-    :param secret: the relay's password, or the token of the ntfy server; empty when it wants none.
+    :param url: of the page that takes a POST; of a webhook without its secret part: `PLACEHOLDER` stands there.
+    :param secret: the relay's password, the secret part of the webhook, or the token of the ntfy server; empty when
+        there is none.
     """
 
     kind: Kind
@@ -37,6 +43,11 @@ class Hearing:
     to: tuple[str, ...] = ()
     url: str = ""
     secret: str = field(default="", repr=False)
+
+    @property
+    def address(self) -> str:
+        """Where a POST really goes to."""
+        return self.url.replace(PLACEHOLDER, self.secret) if self.kind == "webhook" else self.url
 
     def sections(self) -> Mapping[str, Mapping[str, object]]:
         """The sections of the site file that say the same."""
@@ -53,7 +64,8 @@ class Hearing:
 
     def secrets(self) -> Mapping[tuple[str, str], str]:
         """Values for the vault, by role and name."""
-        name = {"mail": ("mailer", "relay"), "ntfy": ("alerts", "ntfy")}.get(self.kind)
+        names = {"mail": ("mailer", "relay"), "ntfy": ("alerts", "ntfy"), "webhook": ("alerts", "webhook")}
+        name = names.get(self.kind)
         return {name: self.secret} if name and self.secret else {}
 
 
@@ -70,12 +82,35 @@ def relay(text: str) -> tuple[str, int]:
 
 def url(text: str) -> str:
     """The address of a page that takes a POST."""
-    parts = urllib.parse.urlsplit(text.strip())
-    if parts.scheme != "https" or not parts.hostname or any(c.isspace() for c in text.strip()):
-        raise Wrong("this is no address of a page", "Write it like https://ntfy.sh/a-name-nobody-guesses.")
+    no_address = Wrong("this is no address of a page", "Write it like https://ntfy.sh/a-name-nobody-guesses.")
+    try:
+        parts = urllib.parse.urlsplit(text.strip())
+        whole = bool(parts.hostname) and parts.port != 0
+    except ValueError:  # of brackets, and of a port that is no number
+        raise no_address from None
+    behind = text.strip().partition("://")[2][len(parts.netloc) :]
+    if parts.scheme != "https" or not whole or re.search(r"\s", parts.netloc) or not re.fullmatch("[!-~]*", behind):
+        raise no_address
     if parts.username or parts.password:
         raise Wrong("a password does not belong into an address", "Leave it out.")
     return text.strip()
+
+
+def parted(address: str) -> tuple[str, str]:
+    """A webhook's address with `PLACEHOLDER` in the place of its secret part, and that part.
+
+    Who knows the address of a webhook may write to the chat; what makes it hard to guess is a token in the path, the
+    last part in most chats (Slack, Mattermost), or the query. The secret goes from the first part that looks like a
+    token, or else from the last part, to the end.
+    """
+    parts = urllib.parse.urlsplit(address)
+    site, rest = f"{parts.scheme}://{parts.netloc}/", address.split("://", 1)[1][len(parts.netloc) :].removeprefix("/")
+    steps = parts.path.removeprefix("/").split("/")
+    last = len(steps) - 1 if steps[-1] else max(0, len(steps) - 2)
+    first = next((at for at, step in enumerate(steps) if TOKEN.fullmatch(step)), last)
+    open_part = "".join(f"{step}/" for step in steps[:first])
+    secret = rest[len(open_part) :]
+    return (f"{site}{open_part}{PLACEHOLDER}", secret) if secret else (address, "")
 
 
 def kind(text: str) -> Kind:
@@ -90,7 +125,7 @@ def attempt(hearing: Hearing, site: str, text: str, context: ssl.SSLContext | No
     """Send a real message; gives the server's answer.
 
     :param context: trusts whom this machine trusts, unless told otherwise.
-    :raises Wrong: it did not go through; says why.
+    :raises Wrong: it did not go through; says why, without any word of a secret.
     """
     context = context or ssl.create_default_context()
     try:
@@ -104,6 +139,12 @@ def attempt(hearing: Hearing, site: str, text: str, context: ssl.SSLContext | No
         raise Wrong(f"the relay says: {code} {said.decode(errors='replace')}", "Check the addresses.") from None
     except ssl.SSLCertVerificationError as error:
         raise Wrong(f"its certificate is not good: {error.verify_message}", "Check the name.") from None
+    except Wrong:
+        raise
+    except (ValueError, http.client.InvalidURL):
+        # smtplib and http.client send ASCII; what they say of other signs quotes the secret.
+        raise Wrong("a password, name or address with signs other than plain ASCII letters, digits and punctuation "
+                    "cannot be sent", "Correct it, or choose another password there.") from None  # fmt: skip
     except (OSError, smtplib.SMTPException, http.client.HTTPException) as error:
         raise Wrong(f"no connection: {error or type(error).__name__}", "Check name and port; some networks close 587."
                     ) from None  # fmt: skip
@@ -135,9 +176,9 @@ def _mail(hearing: Hearing, site: str, text: str, context: ssl.SSLContext) -> st
 
 
 def _post(hearing: Hearing, site: str, text: str, context: ssl.SSLContext) -> str:
-    where = urllib.parse.urlsplit(hearing.url)
+    where = urllib.parse.urlsplit(hearing.address)
     line = http.client.HTTPSConnection(str(where.hostname), where.port, timeout=SECONDS, context=context)
-    headers = {"Authorization": f"Bearer {hearing.secret}"} if hearing.secret else {}
+    headers = {"Authorization": f"Bearer {hearing.secret}"} if hearing.kind == "ntfy" and hearing.secret else {}
     data = f"[{site}] {text}"
     if hearing.kind == "webhook":
         import json

@@ -89,6 +89,11 @@ FRENCH: Mapping[str, str] = {
     "Check the addresses.": "Vérifiez les adresses.",
     "Check the name.": "Vérifiez le nom.",
     "Check name and port; some networks close 587.": "Vérifiez nom et port ; certains réseaux ferment le 587.",
+    "a password, name or address with signs other than plain ASCII letters, digits and punctuation cannot be sent":
+        "un mot de passe, un nom ou une adresse avec autre chose que des lettres sans accent, des chiffres et la "
+        "ponctuation ASCII ne peut pas être envoyé",
+    "Correct it, or choose another password there.": "Corrigez, ou choisissez-y un autre mot de passe.",
+    "mail, ntfy, webhook, later": "mail, ntfy, webhook, later (plus tard)",
     "Check the address, and the token.": "Vérifiez l'adresse, et le jeton.",
 }  # fmt: skip
 

@@ -87,8 +87,10 @@ def _ask(ask: Asker, given: Given, email: str, hidden: Callable[[str], str]) -> 
             tr(en="Its address (https://...)", fr="Son adresse (https://...)"),
             "--alerts-url", given.url, "", hearing.url,
         )  # fmt: skip
+        if kind == "webhook":
+            return _webhook(ask, given, address, hidden)
         prompt = tr(en="Access token (empty: none): ", fr="Jeton d'accès (vide : aucun) : ")
-        token = _secret(ask, given, prompt(ask.language), hidden, needed=False) if kind == "ntfy" else ""
+        token = _secret(ask, given, prompt(ask.language), hidden, needed=False)
         return Hearing(kind, url=address, secret=token)
     name, port = ask(
         tr(en="The relay (name:port, 587 or 465)", fr="Le relais (nom:port, 587 ou 465)"),
@@ -106,13 +108,30 @@ def _ask(ask: Asker, given: Given, email: str, hidden: Callable[[str], str]) -> 
     return Hearing(kind, name, port, user, sender, (email,), secret=password)
 
 
+def _webhook(ask: Asker, given: Given, address: str, hidden: Callable[[str], str]) -> Hearing:
+    """The whole address, or one with {secret} in it; the secret part never reaches the site file."""
+    if hearing.PLACEHOLDER in address:
+        prompt = tr(
+            en="What stands for {secret} (goes into the vault): ", fr="Ce que remplace {secret} (va au coffre) : "
+        )
+        secret = _secret(ask, given, prompt(ask.language), hidden, needed=True)
+    elif given.secret_file is not None:
+        raise BadInput(
+            "--alerts-url has no place for what is in --alerts-secret-file",
+            cure="Write {secret} where it belongs, such as https://chat.example.org/hooks/{secret}.",
+        )
+    else:
+        address, secret = hearing.parted(address)
+    return Hearing("webhook", url=address, secret=secret)
+
+
 def _secret(ask: Asker, given: Given, prompt: str, hidden: Callable[[str], str], *, needed: bool) -> str:
     file = given.secret_file
     if file is None:
         if ask.silent and needed:
             raise BadInput(
                 "--alerts-secret-file is missing, and nobody is there to ask",
-                cure="Let it name a file of mode 0600 that holds the password.",
+                cure="Let it name a file of mode 0600 that holds the secret.",
             )
         return "" if ask.silent else hidden(prompt)
     try:
@@ -120,7 +139,7 @@ def _secret(ask: Asker, given: Given, prompt: str, hidden: Callable[[str], str],
             raise BadInput("others may read this file", file=file, cure=f"Run `chmod 600 {file}`.")
         return file.read_text().split("\n", 1)[0].rstrip("\r")
     except (OSError, UnicodeDecodeError):
-        raise BadInput("this file cannot be read", file=file, cure="Name the file with the password.") from None
+        raise BadInput("this file cannot be read", file=file, cure="Name the file with the secret.") from None
 
 
 def _choice(text: str) -> str:

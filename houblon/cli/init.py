@@ -98,9 +98,11 @@ def init(
     relay: Annotated[str | None, typer.Option(help="For mail: the relay, name:port (587 or 465).")] = None,
     relay_user: Annotated[str | None, typer.Option(help="For mail: user name at the relay.")] = None,
     sender: Annotated[str | None, typer.Option(help="For mail: the address it comes from.")] = None,
-    alerts_url: Annotated[str | None, typer.Option(help="For ntfy and webhook: the address to POST to.")] = None,
+    alerts_url: Annotated[
+        str | None, typer.Option(help="For ntfy and webhook: the address to POST to, a webhook's with {secret} in it.")
+    ] = None,
     alerts_secret_file: Annotated[
-        Path | None, typer.Option(help="File (mode 0600) with the relay's password, or the token of ntfy.")
+        Path | None, typer.Option(help="File (mode 0600): the relay's password, ntfy's token, or a webhook's {secret}.")
     ] = None,
     no_alerts_test: Annotated[bool, typer.Option("--no-alerts-test", help="Send no test message.")] = False,
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Ask nothing; take the defaults.")] = False,

@@ -11,6 +11,7 @@ import select
 import shutil
 import signal
 import socket
+import ssl
 import subprocess
 import sys
 import time
@@ -21,7 +22,7 @@ import pytest
 from jsonschema import Draft202012Validator
 from toysite import KEY, KEY_2
 
-from houblon import newsite, settings, sshkey
+from houblon import hearing, newsite, settings, sshkey
 from houblon.cli.app import run
 from houblon.cli.french import FRENCH
 from houblon.errors import Exit
@@ -29,7 +30,7 @@ from houblon.registry import discover
 from houblon.site import load
 from houblon.vault import Vault, identity
 from houblon.yamlfile import read
-from tests.host.sinks import SmtpSink, self_signed
+from tests.host.sinks import HttpSink, SmtpSink, self_signed
 
 ROOT = Path(__file__).parents[2]
 FLAGS = [
@@ -269,7 +270,7 @@ def test_a_lan_name_is_self_signed(home: Path) -> None:
 
 def test_every_judge_speaks_french() -> None:
     whole_file_only = ("unique", "_admins")
-    for module in (settings, sshkey):
+    for module in (settings, sshkey, hearing):
         for function in ast.parse(Path(module.__file__).read_text()).body:
             if not isinstance(function, ast.FunctionDef) or function.name in whole_file_only:
                 continue
@@ -342,7 +343,89 @@ def test_a_webhook_and_a_topic_are_tried(home: Path, capsys: pytest.CaptureFixtu
         assert "no connection" in capsys.readouterr().err
         assert run([*flags, "http://famille.test/x"]) == Exit.BAD_INPUT
         assert run([*flags, "https://127.0.0.1:9/x", "--no-alerts-test"]) == Exit.OK
-        assert load(Path(kind)).raw_settings("alerts") == {kind: "https://127.0.0.1:9/x"}
+    assert load(Path("ntfy")).raw_settings("alerts") == {"ntfy": "https://127.0.0.1:9/x"}
+    assert load(Path("webhook")).raw_settings("alerts") == {"webhook": "https://127.0.0.1:9/{secret}"}
+
+
+@pytest.fixture
+def chat(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[HttpSink]:
+    """A chat with webhooks over HTTPS, that this machine trusts."""
+    both, trusted = self_signed(tmp_path, "127.0.0.1")
+    monkeypatch.setenv("SSL_CERT_FILE", str(trusted))
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    context.load_cert_chain(both)
+    with HttpSink("127.0.0.1", 0, context=context) as sink:
+        yield sink
+
+
+HOOK = "T0BEEF/xoxb8Zk3Qw9LmPq2R"
+
+
+@pytest.mark.parametrize("way", ["flag", "file", "typed", "typed in two"])
+def test_the_secret_of_a_webhook_goes_to_the_vault(
+    home: Path, chat: HttpSink, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, way: str
+) -> None:
+    start, _, token = f"{chat.url}/services/{HOOK}".rpartition("/")
+    flags = ["init", "site", "--no-passphrase", "--language", "en", "--key", KEY, *FLAGS, "--alerts", "webhook"]
+    (tmp_path / "word").write_text(f"{token}\n")
+    (tmp_path / "word").chmod(0o600)
+    if way == "flag":
+        flags += ["--yes", "--alerts-url", f"{start}/{token}"]
+    elif way == "file":
+        flags += ["--yes", "--alerts-url", f"{start}/{{secret}}", "--alerts-secret-file", str(tmp_path / "word")]
+    else:
+        monkeypatch.setattr(identity, "ask_on_terminal", lambda prompt: token)
+        answers(monkeypatch, f"{start}/{token if way == 'typed' else '{secret}'}")
+    assert run(flags) == Exit.OK
+    [post] = chat.all
+    assert post.path == f"/services/{HOOK}", "the test goes to the real address"
+    assert "authorization" not in post.headers
+    assert load(Path("site")).raw_settings("alerts") == {"webhook": f"{start}/{{secret}}"}
+    assert Vault(Path("site")).get("alerts", "webhook").reveal() == token
+    assert token.encode() not in b"".join(file.read_bytes() for file in Path("site").rglob("*") if file.is_file())
+
+
+@pytest.mark.parametrize(
+    ("address", "kept", "secret"),
+    [
+        ("https://chat.test/hooks/abc", "https://chat.test/hooks/{secret}", "abc"),
+        ("https://chat.test/hooks/abc/", "https://chat.test/hooks/{secret}", "abc/"),
+        ("https://chat.test/api/webhooks/123456789012345678/Tok_en-1/slack", "https://chat.test/api/webhooks/{secret}",
+         "123456789012345678/Tok_en-1/slack"),
+        ("https://chat.test/v1/messages?key=k&token=a/b", "https://chat.test/v1/{secret}", "messages?key=k&token=a/b"),
+        ("https://chat.test?token=abc", "https://chat.test/{secret}", "?token=abc"),
+        ("https://chat.test:8443/", "https://chat.test:8443/", ""),
+    ],
+)
+def test_where_a_webhook_is_parted(address: str, kept: str, secret: str) -> None:
+    assert hearing.parted(address) == (kept, secret)
+
+
+def test_a_secret_without_a_place_is_refused(home: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    flags = ["init", "site", "--yes", "--no-passphrase", *FLAGS, "--alerts", "webhook", "--alerts-url"]
+    assert run([*flags, "https://chat.test/x", "--alerts-secret-file", str(tmp_path / "word")]) == Exit.BAD_INPUT
+    assert "https://chat.example.org/hooks/{secret}" in capsys.readouterr().err
+    for broken in ("https://chat.test:port/x", "https://[::1/x", "https://chat.test/é"):
+        assert run([*flags, broken]) == Exit.BAD_INPUT
+        assert "this is no address of a page" in capsys.readouterr().err
+    assert not left_behind(home)
+
+
+def test_a_password_that_cannot_be_sent_loses_no_answers(
+    home: Path, relay: SmtpSink, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "word").write_text("clé-de-Zoë\n")
+    (tmp_path / "word").chmod(0o600)
+    flags = ["init", "site", "--no-passphrase", "--language", "fr", "--key", KEY, *FLAGS, *MAIL,
+             "--alerts-secret-file", str(tmp_path / "word")]  # fmt: skip
+    assert run([*flags, "--yes"]) == Exit.BAD_INPUT
+    said = capsys.readouterr().err
+    assert "plain ASCII" in said and "Traceback" not in said and "clé" not in said and "\\x" not in said
+    monkeypatch.setattr(identity, "ask_on_terminal", lambda prompt: "hop-hop")
+    answers(monkeypatch, "c", "mail", "relay.famille.test:587", "camille", "hub@famille.test")
+    assert run(flags) == Exit.OK
+    assert "sans accent" in capsys.readouterr().out
+    assert len(relay.all) == 1
 
 
 class Terminal:
