@@ -9,11 +9,13 @@ from houblon.contract import (
     BackupSet,
     NoBackup,
     OidcClient,
+    Outbound,
     PersonalData,
     Provides,
     Vhost,
 )
 from houblon.roles.portal import dates
+from houblon.roles.portal.settings import PortalConfig
 from houblon.roles.portal.words import WORDS
 from houblon.site import Site
 
@@ -105,6 +107,23 @@ def kept(site: Site, language: str) -> list[Kept]:
     ]  # fmt: skip
     services = list(titles.values())
     return sorted(rows, key=lambda row: services.index(row.title) if row.title in services else len(services))
+
+
+def processors(site: Site, config: PortalConfig, language: str) -> list[str]:
+    """Who else sees personal data because the site uses their services (GDPR, articles 4(9) and 13(1)(e)), in words."""
+    words = WORDS[language]
+    provider = config.hosting.name if config.hosting else ""
+    own = config.publisher.name if config.publisher else ""
+    role = words.hosting[:1].lower() + words.hosting[1:]
+    found = [f"{provider} ({role})"] if provider and provider.casefold() != own.casefold() else []
+    found += [words.relay] if _outside(site, "mailer") else []
+    return found + ([words.alarms] if _outside(site, "alerts") else [])
+
+
+def _outside(site: Site, capability: str) -> bool:
+    """Whether what provides a capability hands it on to somebody outside the site."""
+    reaching = {claim.role for claim in site.claims(Outbound)}
+    return any(capability in role.provides and role.name in reaching for role in site.roles)
 
 
 def backed_up(site: Site) -> bool:

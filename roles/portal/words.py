@@ -113,6 +113,10 @@ class Words:
     cookies_text: str
     recipients: str
     recipients_text: str
+    processors: str
+    relay: str
+    alarms: str
+    recipients_law: str
     rights: str
     rights_text: str
     rights_list: tuple[str, ...]
@@ -236,8 +240,12 @@ FRENCH = Words(
     cookies_text="Ces pages ne déposent aucun cookie et ne demandent rien à d’autres sites. Les services où l’on se "
     "connecte utilisent un cookie le temps de la session.",
     recipients="Qui y a accès",
-    recipients_text="Les personnes qui administrent le site. Aucun logiciel installé ici ne transmet vos données à "
-    "des fins commerciales. La justice peut les demander dans les formes prévues par la loi.",
+    recipients_text="Les personnes qui administrent le site.",
+    processors="Et, chacun pour ce qui passe par lui, ceux dont le site se sert (RGPD, article 13.1.e)\u00a0:",
+    relay="le relais de messagerie, qui achemine les courriels du site",
+    alarms="le service qui porte les alarmes aux admins",
+    recipients_law="Aucun logiciel installé ici ne transmet vos données à des fins commerciales. La justice peut les "
+    "demander dans les formes prévues par la loi.",
     rights="Vos droits",
     rights_text="Le règlement général sur la protection des données (RGPD, articles 15 à 21) vous donne le droit",
     rights_list=(
@@ -352,7 +360,7 @@ ENGLISH = Words(
     privacy_text="What this site knows about you, where it keeps it, for how long, and what you can demand.",
     controller="Controller",
     data="Data that are kept",
-    data_text="These data are on the site’s own server.",
+    data_text="These data are on the site’s server.",
     no_data="Nothing is kept.",
     where="Where",
     how_long="How long",
@@ -367,8 +375,12 @@ ENGLISH = Words(
     cookies_text="These pages set no cookie and ask nothing of other sites. Services you sign in to use a cookie for "
     "the time of the session.",
     recipients="Who sees them",
-    recipients_text="The people who run the site. No program installed here passes your data on for commercial "
-    "ends. Courts may ask for them in the ways the law provides.",
+    recipients_text="The people who run the site.",
+    processors="And those whose services the site uses, each what passes through them (GDPR, article 13(1)(e)):",
+    relay="the mail relay, which carries the site’s mail",
+    alarms="the service that carries alarms to the admins",
+    recipients_law="No program installed here passes your data on for commercial ends. Courts may ask for them in the "
+    "ways the law provides.",
     rights="Your rights",
     rights_text="The General Data Protection Regulation (GDPR, articles 15 to 21) gives you the right",
     rights_list=(

@@ -23,6 +23,7 @@ portal:
     address: |
       12 rue de la Brasserie
       67000 Strasbourg
+    phone: "+33 3 99 00 00 00"
     director: Awa Diallo
   hosting:
     name: Hébergeur & fils
@@ -159,8 +160,32 @@ def test_a_member_of_chatons_has_terms(tmp_path: Path) -> None:
 def test_half_a_legal_notice_is_remarked(tmp_path: Path) -> None:
     half = "portal:\n  contact: a@famille.test\n  publisher: {name: Moi}\n  hosting: {name: Eux}\n"
     site, pages = made(tmp_path, half)
-    assert "publisher.address, publisher.director, hosting.address, hosting.phone;" in remarks(site)[0]
-    assert pages["/en/about/index.html"].count("not given yet") == 4
+    assert "publisher.address, publisher.phone, publisher.director, hosting.address, hosting.phone;" in remarks(site)[0]
+    assert pages["/en/about/index.html"].count("not given yet") == 5
+
+
+def test_who_else_sees_personal_data(tmp_path: Path) -> None:
+    for known in ("portal:\n", "portal:\n  publisher: {name: Moi}\n"):
+        _, pages = made(tmp_path, known)
+        assert "whose services the site uses" not in pages["/en/privacy/index.html"], "nobody, as far as it knows"
+    at_home = LEGAL.replace("name: Hébergeur & fils", "name: les <houblonnières>")
+    make_role(tmp_path, "post", attributes="provides = ('mailer',)")
+    make_role(tmp_path, "bell", "Outbound('a chat')", attributes="provides = ('alerts',)")
+    _, pages = made(tmp_path, f"{at_home}post:\nbell:\n")
+    page = pages["/en/privacy/index.html"]
+    assert "<li>the service that carries alarms to the admins</li>" in page
+    assert "the mail relay" not in page, "its mail stays here"
+    assert "(provider of the machine)" not in page, "the publisher's own machine"
+
+
+def test_the_provider_and_the_relay_are_named(tmp_path: Path) -> None:
+    make_role(tmp_path, "post", "Outbound('a relay')", attributes="provides = ('mailer',)")
+    _, pages = made(tmp_path, f"{LEGAL}post:\n")
+    french, english = pages["/fr/vie-privee/index.html"], pages["/en/privacy/index.html"]
+    assert "<li>Hébergeur &amp; fils (hébergeur de la machine)</li>" in french
+    assert "<li>le relais de messagerie, qui achemine les courriels du site</li>" in french
+    assert "<li>the mail relay, which carries the site’s mail</li>" in english
+    assert "carries alarms" not in english
 
 
 def test_privacy_follows_from_the_claims(tmp_path: Path) -> None:
