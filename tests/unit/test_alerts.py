@@ -387,6 +387,35 @@ def test_after_a_long_silence_they_come_as_one() -> None:
     assert all("mail" in account["done"][one["id"]] for one in outbox)
 
 
+def test_a_message_that_a_channel_will_not_take_does_not_stop_those_after_it() -> None:
+    clock, account, taken = [NOW], {}, []  # type: ignore[var-annotated]
+
+    def strict(settings: Mapping[str, Any], one: channels.Message) -> str:
+        if len(one["text"]) > 100:
+            raise channels.Refused("HTTP 413 Content Too Large", lasting=True)
+        taken.append(one["title"])
+        return "HTTP 200"
+
+    outbox = [{**message(1), "title": "The long one", "text": "x" * 1000}, message(2)]
+    for _ in range(channels.GIVE_UP + 1):
+        channels.deliver(outbox, {"webhook": {}}, account, lambda: clock[0], lambda: None, {"webhook": strict})
+        clock[0] += HOUR
+    assert taken == ["The long one", message(2)["title"]]
+    assert account["channels"]["webhook"]["unfit"] == 0
+
+
+def test_a_full_disk_does_not_make_messages_come_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    disk, memory = tmp_path / "disk" / "state.json", tmp_path / "state.json"
+    monkeypatch.setattr(files, "DELIVERY", disk)  # its folder is missing: nothing can be written there
+    monkeypatch.setattr(files, "SPARE", memory)
+    assert files.account() == {}
+    files.keep_account({"done": {"1": {}}})
+    assert files.account() == {"done": {"1": {}}}
+    disk.parent.mkdir()
+    files.keep_account({"done": {"2": {}}})
+    assert files.account() == {"done": {"2": {}}} and not memory.exists()
+
+
 def test_a_test_does_not_wait_for_its_turn() -> None:
     mail, account = Line(), {}  # type: ignore[var-annotated]
     mail.up = False

@@ -24,6 +24,12 @@ BACKOFF = (60, 120, 300, 600, 1800)
 """Seconds until the next try, by how many have failed."""
 JOIN = 10
 """More messages than this that wait for a channel are sent to it as one."""
+CHAT_CHARACTERS = 4000
+"""What the strictest chat servers take in one message."""
+LASTING = frozenset({400, 413, 414, 415, 422})
+"""Answers that say something about the message, and not about the channel or the hour (RFC 9110, section 15.5)."""
+GIVE_UP = 3
+"""Tries until a message that a channel will not take goes there as its title alone."""
 NTFY_BYTES = 3800
 """ntfy turns a message of more than 4,096 bytes into an attachment."""
 Message = Mapping[str, Any]
@@ -31,7 +37,14 @@ Send = Callable[[Mapping[str, Any], Message], str]
 
 
 class Refused(Exception):
-    """The channel did not take it; the message says what it answered."""
+    """The channel did not take it; the message says what it answered.
+
+    :param lasting: it never will, as it is.
+    """
+
+    def __init__(self, what: str, *, lasting: bool = False) -> None:
+        super().__init__(what)
+        self.lasting = lasting
 
 
 def deliver(
@@ -58,15 +71,21 @@ def deliver(
             continue
         groups = [waiting] if len(waiting) > JOIN else [[one] for one in waiting]
         for group in groups:
+            message = group[0] if len(group) == 1 else join(group)
+            if line.get("unfit", 0) >= GIVE_UP:
+                # Or it would stand before all that come after it.
+                message = {**message, "title": " ".join(message["title"].split())[:150], "text": "houblon alerts list"}
             try:
-                answer = send(settings, group[0] if len(group) == 1 else join(group))
+                answer = send(settings, message)
             except (Refused, OSError, http.client.HTTPException, smtplib.SMTPException, ValueError) as error:
                 wait = BACKOFF[min(line["tries"], len(BACKOFF) - 1)]
-                line.update(tries=line["tries"] + 1, next=now() + wait, error=explain(error), at=now())
+                unfit = isinstance(error, ValueError) or getattr(error, "lasting", False)
+                line.update(tries=line["tries"] + 1, next=now() + wait, error=explain(error), at=now(),
+                            unfit=line.get("unfit", 0) + 1 if unfit else 0)  # fmt: skip
                 break
-            line.update(tries=0, next=0, error="")
-            for message in group:
-                done[message["id"]][name] = {"at": now(), "answer": answer}
+            line.update(tries=0, next=0, error="", unfit=0)
+            for one in group:
+                done[one["id"]][name] = {"at": now(), "answer": answer}
             save()
         save()
 
@@ -135,7 +154,7 @@ def webhook(settings: Mapping[str, Any], message: Message) -> str:
         "site": settings["name"], "host": settings["host"], "id": message["id"], "kind": message["kind"],
         "level": "alarm" if message["grave"] else "info", "title": message["title"], "keys": message["keys"],
         "at": datetime.fromtimestamp(message["at"], UTC).isoformat(),
-        "text": f"[{settings['name']}] {message['title']}\n{message['text']}",
+        "text": f"[{settings['name']}] {message['title']}\n{message['text']}"[:CHAT_CHARACTERS],
     }  # fmt: skip
     data = json.dumps(body, ensure_ascii=False).encode()
     return post(settings["url"], data, {"Content-Type": "application/json; charset=utf-8"})
@@ -177,7 +196,7 @@ def post(url: str, data: bytes, headers: Mapping[str, str]) -> str:
         line.close()
     told = f"HTTP {answer.status} {answer.reason}"
     if not 200 <= answer.status < 300:
-        raise Refused(f"{told}: {said[:150]}" if said else told)
+        raise Refused(f"{told}: {said[:150]}" if said else told, lasting=answer.status in LASTING)
     return told
 
 

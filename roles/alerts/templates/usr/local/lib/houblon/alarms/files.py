@@ -17,6 +17,8 @@ BOOK = BASE / "book.json"
 LOOKS = BASE / "looks.json"
 OUTBOX = BASE / "outbox"
 DELIVERY = BASE / "delivery" / "state.json"
+SPARE = Path("/run/houblon-alerts/state.json")
+"""Where the deliverer keeps its account while the disk is full: it is not root, and gets none of the reserve."""
 PUBLIC = Path("/srv/houblon/health")
 HEARTBEAT = "public/.well-known/houblon/health.json"
 """Below PUBLIC."""
@@ -63,3 +65,18 @@ def locked(path: Path) -> Iterator[None]:
         yield
     finally:
         os.close(handle)
+
+
+def account() -> dict[str, Any]:
+    """What the deliverer knows was taken by whom, and how its channels do."""
+    places = [path for path in (DELIVERY, SPARE) if path.exists()]
+    return read_json(max(places, key=lambda path: path.stat().st_mtime_ns)) if places else {}
+
+
+def keep_account(data: dict[str, Any]) -> None:
+    """Write it down, in memory if need be: a message that arrived and is forgotten would be sent each minute."""
+    try:
+        write_json(DELIVERY, data, 0o644)
+        SPARE.unlink(missing_ok=True)
+    except OSError:
+        write_json(SPARE, data, 0o644, keep=False)

@@ -88,7 +88,7 @@ class Desk:
 
     def settle(self) -> dict[str, Any]:
         """Take note of what was delivered; gives the deliverer's own account."""
-        account = files.read_json(files.DELIVERY)
+        account = files.account()
         done = account.get("done")
         if isinstance(done, dict):
             self.book.settle({name: taken for name, taken in done.items() if isinstance(taken, dict)},
@@ -205,7 +205,8 @@ def said(action: str, key: str, warning: bool) -> None:
     if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._:@/-]{0,99}", key):
         raise SystemExit("a key is made of letters, digits and . _ : @ / - (100 at most)")
     text = sys.stdin.read(20000).strip() if action == "raise" else ""
-    title, _, rest = text.partition("\n")
+    first, _, rest = text.partition("\n")
+    title = " ".join(first.split())  # one line, whatever its ends: it becomes a header
     with (desk := Desk()):
         if action == "raise":
             finding = Finding(f"said:{key}", title[:200] or key, rest.strip() or title, not warning)
@@ -241,7 +242,7 @@ def test() -> None:
     end = time.monotonic() + TEST_SECONDS
     while channels and len(results) < len(channels) and time.monotonic() < end:
         start_delivery(wait=True)
-        account = files.read_json(files.DELIVERY)
+        account = files.account()
         taken = account.get("done", {}).get(name, {})
         for channel in channels:
             line = account.get("channels", {}).get(channel, {})
@@ -281,10 +282,8 @@ def deliver() -> None:
     settings = files.read_json(files.CHANNELS)
     found = (files.read_json(path) for path in sorted(files.OUTBOX.glob("*.json")))
     outbox: list[channels.Message] = [message for message in found if message]
-    account = files.read_json(files.DELIVERY)
-    channels.deliver(
-        outbox, settings, account, lambda: int(time.time()), lambda: files.write_json(files.DELIVERY, account, 0o644)
-    )
+    account = files.account()
+    channels.deliver(outbox, settings, account, lambda: int(time.time()), lambda: files.keep_account(account))
     for name, line in account["channels"].items():
         if line["error"]:
             print(f"<4>{name}: {line['error']}", file=sys.stderr, flush=True)
