@@ -10,7 +10,7 @@ import pytest
 from cryptography.hazmat.primitives import serialization
 
 from houblon import directory
-from houblon.roles.sso import FAILURES, conf, words
+from houblon.roles.sso import FAILURES, SNIPPET, conf, words
 from houblon.vault.make import make, public_half
 
 KEY = make("rsa-2048", 0, "")
@@ -59,6 +59,18 @@ def test_only_active_people_are_found() -> None:
     for key in ("AuthLDAPFilter", "mailLDAPFilter"):
         assert made[key].startswith(f"(&(objectClass={directory.CLASS})({directory.STATE}=active)")
         assert made[key].count("(") == made[key].count(")")
+
+
+def test_a_reset_is_asked_for_by_what_one_person_has() -> None:
+    assert directory.RECOVERY not in configured(mailer=True)["mailLDAPFilter"]
+
+
+def test_no_stranger_holds_every_worker() -> None:
+    """Whatever reaches the FastCGI server is counted by address."""
+    locations = re.findall(r"location [^{]*\{(.*?)^\}", SNIPPET, re.DOTALL | re.MULTILINE)
+    behind = [text for text in locations if "fastcgi_pass" in text]
+    zones = [re.findall(r"limit_req zone=(\w+) burst=\w+ nodelay;", text) for text in behind]
+    assert zones == [["sso_services"], ["sso"]]
 
 
 def test_menu_keys_hold_no_word_that_the_menu_skips() -> None:
