@@ -155,6 +155,8 @@ class Base(Role[BaseConfig]):
         kit.tree("/etc/login.defs", "/etc/issue", "/etc/issue.net", "/etc/systemd/coredump.conf", system=True)
         kit.tree(
             "/etc/apt/apt.conf.d/52houblon-upgrades",
+            "/etc/houblon/apt-daily.conf",
+            "/etc/systemd/system/apt-daily.service.d/houblon.conf",
             "/etc/cloud/cloud.cfg.d/99-houblon.cfg",
             "/etc/modprobe.d/houblon.conf",
             "/etc/needrestart/conf.d/houblon.conf",

@@ -436,6 +436,19 @@ def test_security_updates_that_nobody_installs(people: People) -> None:
     over(people, "security", "updates")
 
 
+def test_a_daily_update_that_reaches_nobody_is_no_success(people: People) -> None:
+    """apt-get update itself says 0 when no server answers."""
+    source, stamp = "/etc/apt/sources.list.d/gone.list", "/var/lib/apt/periodic/update-stamp"
+    people.sh(f"rm -f {stamp}; echo 'deb [trusted=yes] http://127.0.0.1:9/ gone main' >{source}")
+    try:
+        people.sh("systemctl start apt-daily.service || :")
+        assert people.sh(f"ls {stamp} 2>/dev/null || :") == ""
+    finally:
+        people.sh(f"rm {source}; systemctl reset-failed")
+    people.sh("systemctl start apt-daily.service")
+    assert people.sh(f"ls {stamp}").strip() == stamp
+
+
 def test_package_lists_that_nobody_reads(people: People) -> None:
     stamps = "/var/lib/apt/periodic/update-success-stamp /var/lib/apt/periodic/update-stamp /var/lib/apt/lists"
     people.sh(f"for f in {stamps}; do [ ! -e $f ] || touch -d '9 days ago' $f; done")
@@ -443,7 +456,7 @@ def test_package_lists_that_nobody_reads(people: People) -> None:
         look(people, "updates")
         assert "depuis 9 jours" in told(people, "lists").json["title"]
     finally:
-        people.sh("touch /var/lib/apt/lists")
+        people.sh("touch /var/lib/apt/periodic/update-stamp")
     over(people, "lists", "updates")
 
 

@@ -26,8 +26,10 @@ SECURITY_PATIENCE = 2 * DAY
 LISTS_DAYS = 4
 """Package lists are read daily; `unattended-upgrades` sees nothing new without them."""
 CLOCK_PATIENCE = HOUR
-STAMPS = [Path("/var/lib/apt") / name for name in ("periodic/update-success-stamp", "periodic/update-stamp", "lists")]
-"""What a successful `apt update` touches; apt's cache is written by mere looks, too."""
+STAMPS = [Path("/var/lib/apt/periodic") / name for name in ("update-success-stamp", "update-stamp")]
+"""What a successful daily update touches; apt's cache is written by mere looks, too."""
+LISTS = Path("/var/lib/apt/lists")
+"""Stands in until the first daily update; tries that fail touch it as well."""
 EOL_WARN = 90 * DAY
 MOUNTS = Path("/proc/1/mountinfo")
 MEMINFO = Path("/proc/meminfo")
@@ -255,7 +257,8 @@ def reboot(config: Config, memory: Memory, now: int, say: Say) -> Iterator[Findi
 
 def updates(config: Config, memory: Memory, now: int, say: Say) -> Iterator[Finding]:
     """Security updates that nobody installs, and package lists that nobody reads."""
-    newest = max((int(p.stat().st_mtime) for p in STAMPS if p.exists()), default=0)
+    known = [path for path in STAMPS if path.exists()] or [path for path in (LISTS,) if path.exists()]
+    newest = max((int(path.stat().st_mtime) for path in known), default=0)
     if now - newest > LISTS_DAYS * DAY:
         days = (now - newest) // DAY
         yield Finding(
