@@ -17,7 +17,7 @@ from typing import Any
 
 import ldap
 import ldap.filter
-from houblon_people import Memory, Person, Settings, Shared, group_of, name_of, read, rights, version_of
+from houblon_people import NOBODY, Memory, Person, Settings, Shared, group_of, name_of, read, rights, version_of
 from radicale import auth, pathutils
 from radicale import rights as radicale_rights
 from radicale.storage import multifilesystem
@@ -131,7 +131,7 @@ class Auth(auth.BaseAuth):
         """
         name = name_of(login, self._domain)
         person = self._directory.find(name) if name else None
-        version, locked = (person.version, person.locked) if person else ("", False)
+        version, locked = (person.version, person.locked) if person else (NOBODY, False)
         who = name or login
         right = self._memory.recall(who, password, version, locked)
         again = right is not None
@@ -139,9 +139,9 @@ class Auth(auth.BaseAuth):
             right = person is not None and self._directory.proves(person.dn, password)
             if person and not right and person.touchy:
                 person = self._directory.find(name)
-                version = person.version if person else ""
+                version = person.version if person else NOBODY
             # A locked account refuses its right password too, which is no wrong one for that.
-            if (version or not person) and (right or not locked):
+            if version and (right or not locked):
                 self._memory.keep(who, password, version, right)
         if not right or not person:
             return "", "refused again" if again else "refused"

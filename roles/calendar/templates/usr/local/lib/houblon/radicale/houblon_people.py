@@ -27,7 +27,7 @@ PREFIX = "shared-"
 class Person(NamedTuple):
     """Somebody who may use the calendar, as the directory knows them now.
 
-    :param version: is another one once their password is another one; empty when nobody can tell.
+    :param version: is another one once their password is another one; empty while nobody can tell.
     :param locked: too many wrong passwords lately: their right one may be refused too.
     :param touchy: a wrong password changes the version too.
     """
@@ -38,6 +38,10 @@ class Person(NamedTuple):
     groups: frozenset[str] = frozenset()
     locked: bool = False
     touchy: bool = False
+
+
+NOBODY = "nobody"
+"""The version of who is not there, or may not come in; of others nobody can tell for a moment (`version_of`)."""
 
 
 def version_of(changed: str, csn: str, now: float) -> tuple[str, bool]:
@@ -93,10 +97,10 @@ class Memory:
             if version and version == at_version and hmac.compare_digest(known, digest):
                 return True if locked or now - at < KEEP_SECONDS else None
             at_version, at = self._wrong.get(digest, ("-", 0.0))
-            return False if version == at_version and now - at < KEEP_SECONDS else None
+            return False if version and version == at_version and now - at < KEEP_SECONDS else None
 
     def keep(self, name: str, password: str, version: str, right: bool) -> None:
-        """Remember an answer of the directory; ``version`` is empty for a name it does not know."""
+        """Remember an answer of the directory; ``version`` is `NOBODY` for a name it does not know."""
         digest, now = self._digest(name, password), self._clock()
         with self._lock:
             if right:
