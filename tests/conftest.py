@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import hypothesis
 import pytest
 
 from houblon.errors import HoublonError
@@ -14,6 +15,11 @@ from houblon.lab import Lab
 from tests.host.people import People, make_people
 from tests.host.sites import Applied, make_site
 from tests.host.web import make_web_site
+
+
+# No deadline: a stopwatch judges the machine. Fewer examples than the default, as each run draws new ones.
+hypothesis.settings.register_profile("houblon", deadline=None, max_examples=40)
+hypothesis.settings.load_profile("houblon")
 
 
 @pytest.hookimpl(tryfirst=True)  # before xdist reads the marks
