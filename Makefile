@@ -3,7 +3,7 @@
 SHELL = /bin/sh
 BIN = .venv/bin
 PYTEST = $(BIN)/python -m pytest
-HOST = tools/as-root $(PYTEST) -n 2 --dist loadgroup tests/host tests/faults
+HOST = tools/as-root $(PYTEST) -n 2 --dist loadfile tests/host tests/faults
 FAST = $(PYTEST) -n auto --ignore=tests/host --ignore=tests/faults -m "not host and not faults"
 
 help:

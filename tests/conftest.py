@@ -1,4 +1,4 @@
-"""Lab hosts shared by the host tests: one boot and one first converge for all of them."""
+"""Lab hosts shared by the host tests: one boot and one first converge for all tests of a process."""
 
 from __future__ import annotations
 
@@ -19,14 +19,6 @@ from tests.host.web import make_web_site
 # No deadline: a stopwatch judges the machine. Fewer examples than the default, as each run draws new ones.
 hypothesis.settings.register_profile("houblon", deadline=None, max_examples=40)
 hypothesis.settings.load_profile("houblon")
-
-
-@pytest.hookimpl(tryfirst=True)  # before xdist reads the marks
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """What shares a host runs in one process (`--dist loadgroup`): one half of the host tests on each core."""
-    for item in items:
-        if isinstance(item, pytest.Function):
-            item.add_marker(pytest.mark.xdist_group("people" if "people" in item.fixturenames else "others"))
 
 
 @pytest.fixture(scope="session")
