@@ -8,6 +8,8 @@ import re
 import shutil
 import subprocess
 import sys
+import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -129,3 +131,14 @@ def changes(output: str) -> int:
     """The number of changes a run printed; -1 when it printed none."""
     found = re.search(r"^(\d+) changes?\.|^(No changes)\.", output, re.MULTILINE)
     return -1 if found is None else int(found.group(1) or 0)
+
+
+def wait_until(true: Callable[[], object], seconds: float) -> None:
+    """Ask until the answer is yes.
+
+    :raises AssertionError: it is not yes in time.
+    """
+    end = time.monotonic() + seconds
+    while not true():
+        assert time.monotonic() < end, "it did not come about in time"
+        time.sleep(0.3)

@@ -11,8 +11,9 @@ import json
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -21,9 +22,10 @@ import pytest
 from houblon.errors import HoublonError
 from tests.host.people import People
 from tests.host.sinks import HttpSink, Mail, Post, SmtpSink
-from tests.host.sites import environment
+from tests.host.sites import environment, wait_until
 
 pytestmark = pytest.mark.host
+soon = partial(wait_until, seconds=30)
 
 BASE = "/var/lib/houblon-alerts"
 ALERT = "/usr/local/lib/houblon/alert"
@@ -131,13 +133,6 @@ def console(people: People, script: str) -> str:
         return ""
 
 
-def wait_until(true: Callable[[], object], seconds: float = 30) -> None:
-    end = time.monotonic() + seconds
-    while not true():
-        assert time.monotonic() < end, "it did not come about in time"
-        time.sleep(0.3)
-
-
 # --- the way out ------------------------------------------------------------------------------------------
 
 
@@ -187,7 +182,7 @@ def test_nothing_is_lost_while_everything_is_down_and_each_comes_once(people: Pe
         relay(people).wait_for(lambda mail: "channel:webhook" in keys_of(mail))
         people.host.kill()
         people.host.start()
-        wait_until(lambda: console(people, "systemctl is-system-running").strip() in ("running", "degraded"), 60)
+        soon(lambda: console(people, "systemctl is-system-running").strip() in ("running", "degraded"), seconds=60)
         assert people.sh(f"ls {BASE}/outbox").count(".json") >= 3, "kept over a power cut"
     finally:
         relay(people).stop()
@@ -195,7 +190,7 @@ def test_nothing_is_lost_while_everything_is_down_and_each_comes_once(people: Pe
         hooks(people).start()
     people.sh("systemctl stop houblon-health.timer; postqueue -f")
     assert alerts(people, "test").returncode == 0, "a test does not wait for its turn, nor do those before it"
-    wait_until(lambda: not people.sh(f"systemctl start houblon-health.service; ls {BASE}/outbox").strip())
+    soon(lambda: not people.sh(f"systemctl start houblon-health.service; ls {BASE}/outbox").strip())
     for name in ("un", "deux", "trois"):
         key = f"said:test:{name}"
         assert len(hooks(people).matching(lambda post, key=key: key in post.json["keys"])) == 1, key
@@ -230,7 +225,7 @@ def test_a_foreign_unit_that_fails_is_told_at_once(people: People) -> None:
 def test_a_daemon_that_is_killed(people: People) -> None:
     people.sh("systemctl kill -s KILL --kill-whom=all nginx.service")
     told(people, "unit:nginx.service")
-    wait_until(lambda: people.sh("systemctl is-active nginx.service || :").strip() == "active")
+    soon(lambda: people.sh("systemctl is-active nginx.service || :").strip() == "active")
     over(people, "unit:nginx.service")
 
 
@@ -277,7 +272,7 @@ def test_a_service_that_dies_again_and_again(people: People) -> None:
     for _ in range(4):
         before = people.sh("systemctl show -P NRestarts fail2ban.service")
         people.sh("systemctl kill -s KILL fail2ban.service")
-        wait_until(lambda before=before: people.sh("systemctl show -P NRestarts fail2ban.service") != before)
+        soon(lambda before=before: people.sh("systemctl show -P NRestarts fail2ban.service") != before)
     people.sh("systemctl start houblon-health.service")
     told(people, "loop:fail2ban.service")
     people.sh("systemctl reset-failed fail2ban.service; systemctl restart fail2ban.service")
@@ -287,7 +282,7 @@ def test_a_check_of_a_role_fails(people: People) -> None:
     """The mail role's own: the relay refused a mail for good."""
     relay(people).refuse = "550 5.1.1 No such user"
     people.sh("printf 'Subject: x\\n\\nx\\n' | sendmail nobody@elsewhere.test")
-    wait_until(lambda: "status=bounced" in people.sh("journalctl -u postfix --since=-1min -o cat"))
+    soon(lambda: "status=bounced" in people.sh("journalctl -u postfix --since=-1min -o cat"))
     relay(people).refuse = ""
     look(people, "commands")
     post = told(people, "check:mailer:bounced")
@@ -322,7 +317,7 @@ def test_failed_logins_en_masse(people: People) -> None:
         for number in range(5):
             knock = f"timeout 8 ssh -o BatchMode=yes -o ConnectTimeout=3 -o StrictHostKeyChecking=no guess{number}"
             other.console(["sh", "-c", f"{knock}@{people.host.address} true"], check=False)
-        wait_until(lambda: other.address in people.sh("fail2ban-client banned"))
+        soon(lambda: other.address in people.sh("fail2ban-client banned"))
         look(people, "logins")
         post = told(people, "logins")
         assert "connexions ratées en une heure (" in post.json["title"] and "sshd" in post.json["title"]
@@ -472,7 +467,7 @@ def test_the_heart_beats_by_itself(people: People) -> None:
 
     people.sh("systemctl start houblon-health.timer; systemctl start houblon-health.service")
     first = beat()["at"]
-    wait_until(lambda: beat()["at"] > first, 90)
+    soon(lambda: beat()["at"] > first, seconds=90)
     assert people.sh("journalctl -u houblon-health --since=-5min -o cat | grep -c Starting", check=False).strip() == "0"
     assert people.plan()["changes"] == [], "what it writes is no drift"
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 import json
 import shlex
 import socket
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -19,9 +19,10 @@ from houblon.verify.wire import Wire
 from tests.host.browser import chromium
 from tests.host.dav import HOME, Dav, Device, event
 from tests.host.people import People
-from tests.host.sites import Applied
+from tests.host.sites import Applied, wait_until
 
 pytestmark = pytest.mark.host
+soon = partial(wait_until, seconds=20)
 
 SHARED = """\
   calendar:
@@ -60,15 +61,8 @@ def forget(site: People, name: str) -> None:
     site.sh(f"ldapdelete -Q -Y EXTERNAL -H {directory.LDAPI} {directory.person_dn(name)}", check=False)
 
 
-def wait_until(true: Callable[[], bool], seconds: float = 20) -> None:
-    end = time.monotonic() + seconds
-    while not true():
-        assert time.monotonic() < end, "it did not come about in time"
-        time.sleep(0.2)
-
-
 def up(site: Applied) -> None:
-    wait_until(lambda: Dav(site, "", "")("GET", "/.web/").status == 200)
+    soon(lambda: Dav(site, "", "")("GET", "/.web/").status == 200)
 
 
 @pytest.fixture(scope="module")
@@ -356,7 +350,7 @@ def test_a_silent_directory_is_nobodys_wrong_password(calendar: People, claire: 
         assert claire.status() == 500
     finally:
         calendar.sh("systemctl start slapd.service")
-    wait_until(lambda: claire.status() == 207)
+    soon(lambda: claire.status() == 207)
 
 
 # --- fail2ban ---------------------------------------------------------------------------------------------
@@ -405,12 +399,12 @@ def test_a_script_is_banned_and_let_in_again(calendar: People, claire: Dav) -> N
         assert set(guess(calendar, *[f"{forged} {n}:x" for n in range(5)])) == {"401"}
         assert other not in banned(calendar)
         guess(calendar, *[f"guess{n}:x" for n in range(30)])
-        wait_until(lambda: other in banned(calendar))
+        soon(lambda: other in banned(calendar))
         assert banned(calendar) == [other], "nobody else's address can be brought in"
-        wait_until(lambda: guess(calendar, "calclaire:x") != ["401"])
+        soon(lambda: guess(calendar, "calclaire:x") != ["401"])
     finally:
         calendar.sh(f"fail2ban-client set radicale unbanip {other}")
-    wait_until(lambda: guess(calendar, f"calclaire:{claire.password.encode('unicode_escape').decode()}") == ["207"])
+    soon(lambda: guess(calendar, f"calclaire:{claire.password.encode('unicode_escape').decode()}") == ["207"])
 
 
 # --- data -------------------------------------------------------------------------------------------------

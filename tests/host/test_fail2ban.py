@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
+from functools import partial
 
 import pytest
 
 from houblon.lab import LabHost
-from tests.host.sites import Applied
+from tests.host.sites import Applied, wait_until
 
 pytestmark = pytest.mark.host
+soon = partial(wait_until, seconds=15)
 
 SSH = (
     "timeout 8 ssh -o BatchMode=yes -o ConnectTimeout=3 -o StrictHostKeyChecking=no -o LogLevel=ERROR "
@@ -41,13 +42,6 @@ def knock(neighbour: LabHost, address: str, user: str) -> str:
     return done.stdout.decode()
 
 
-def wait_until(true: Callable[[], bool], seconds: float = 15) -> None:
-    end = time.monotonic() + seconds
-    while not true():
-        assert time.monotonic() < end, "it did not come about in time"
-        time.sleep(0.3)
-
-
 @pytest.mark.parametrize("family", ["IPv4", "IPv6"])
 def test_who_fails_too_often_is_kept_out_and_let_in_again(
     applied: Applied, neighbour: LabHost, family: str
@@ -62,18 +56,18 @@ def test_who_fails_too_often_is_kept_out_and_let_in_again(
     assert not banned(), "one failure is a typing error"
     for number in range(4):
         knock(neighbour, door, f"guess{number}")
-    wait_until(banned)
+    soon(banned)
     forget(applied)
     assert "Permission denied" not in knock(neighbour, door, "root"), "the ban must reach the kernel"
     assert offender in applied.sh("nft list table inet f2b-table")
 
     applied.sh("systemctl restart fail2ban")
-    wait_until(lambda: "pong" in applied.sh("fail2ban-client ping", check=False))
-    wait_until(banned)
-    wait_until(lambda: offender in applied.sh("nft list table inet f2b-table", check=False))
+    soon(lambda: "pong" in applied.sh("fail2ban-client ping", check=False))
+    soon(banned)
+    soon(lambda: offender in applied.sh("nft list table inet f2b-table", check=False))
 
     applied.sh(f"fail2ban-client set sshd unbanip {offender}")
-    wait_until(lambda: "Permission denied" in knock(neighbour, door, "root"))
+    soon(lambda: "Permission denied" in knock(neighbour, door, "root"))
 
 
 def test_a_key_that_does_not_fit_is_no_attack(applied: Applied, neighbour: LabHost) -> None:
@@ -93,6 +87,6 @@ def test_a_key_that_does_not_fit_is_no_attack(applied: Applied, neighbour: LabHo
 def test_bans_leave_the_firewall_alone(applied: Applied, neighbour: LabHost) -> None:
     before = applied.sh("nft -s list table inet houblon")
     applied.sh(f"fail2ban-client set sshd banip {neighbour.address}")
-    wait_until(lambda: neighbour.address in applied.sh("nft list table inet f2b-table", check=False))
+    soon(lambda: neighbour.address in applied.sh("nft list table inet f2b-table", check=False))
     assert applied.sh("nft -s list table inet houblon") == before
     assert applied.plan()["changes"] == [], "a ban is no drift"

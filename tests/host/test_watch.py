@@ -7,10 +7,10 @@ import json
 import subprocess
 import sys
 import tarfile
-import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from ipaddress import ip_network
 from pathlib import Path
 from typing import Any
@@ -21,9 +21,10 @@ import pytest
 from houblon.lab import Lab
 from houblon.watch import PARTS, eye
 from tests.host.sinks import HttpSink
-from tests.host.sites import Applied, environment, make_site
+from tests.host.sites import Applied, environment, make_site, wait_until
 
 pytestmark = pytest.mark.host
+soon = partial(wait_until, seconds=60)
 ROOT = Path(eye.__file__).parents[1]
 STATE = "/var/lib/houblon-watch/state.json"
 
@@ -54,13 +55,6 @@ def command(*arguments: str) -> subprocess.CompletedProcess[str]:
         [sys.executable, "-m", "houblon", *arguments], capture_output=True, text=True, stdin=subprocess.DEVNULL,
         timeout=600, check=False, env=environment(),
     )  # fmt: skip
-
-
-def wait_until(true: Callable[[], bool], seconds: float = 60) -> None:
-    end = time.monotonic() + seconds
-    while not true():
-        assert time.monotonic() < end, "it did not come about in time"
-        time.sleep(0.5)
 
 
 @pytest.fixture(scope="module")
@@ -117,7 +111,7 @@ def test_a_dead_host_is_spoken_for(two: Two) -> None:
     post = two.alarms.wait_for(lambda post: post.path == "/a" and two.b_name in post.json["title"])
     assert post.json["kind"] == "alarm" and "ne répond plus" in post.json["text"]
     two.b.host.start()
-    wait_until(lambda: two.look()["state"] == "up", 90)
+    soon(lambda: two.look()["state"] == "up", seconds=90)
     assert two.look(2)["alarm"] == "" and two.verdict() == ""
     two.a.sh("/usr/local/lib/houblon/health --all")
 
@@ -130,7 +124,7 @@ def test_who_is_cut_off_accuses_nobody(two: Two) -> None:
         two.a.sh("ip link set host0 up")
     assert seen["state"] == "unknown" and seen["alarm"] == "", seen
     assert "hors ligne" in seen["why"] and two.verdict() == ""
-    wait_until(lambda: two.look()["state"] == "up")
+    soon(lambda: two.look()["state"] == "up")
 
 
 def test_half_dead(two: Two) -> None:
@@ -160,7 +154,7 @@ def test_an_operator_s_own_timer(two: Two) -> None:
                              "sh", "-ec", f"cd {home}\n{script}"], input=data)  # fmt: skip
         return done.stdout.decode()
 
-    wait_until(lambda: b"HOME" in host.console(
+    soon(lambda: b"HOME" in host.console(
         ["runuser", "-u", "camille", "--", "env", f"XDG_RUNTIME_DIR={run}", "systemctl", "--user", "show-environment"],
         check=False).stdout)  # fmt: skip
     before = as_camille("find . | sort")
@@ -198,7 +192,7 @@ def test_the_end_of_the_alarm_was_told_too(two: Two) -> None:
         posts = two.alarms.matching(lambda post: post.path == "/a" and two.b_name in str(post.json["text"]))
         return [post.json["kind"] for post in posts] == ["alarm", "recovery"]
 
-    wait_until(told, 120)
+    soon(told, seconds=120)
 
 
 def test_nothing_is_left(two: Two) -> None:
