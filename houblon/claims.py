@@ -166,6 +166,86 @@ class Database(Claim):
 
 
 @dataclass(frozen=True)
+class RedisUser(Claim):
+    """A user of Redis, reached by its unix socket `houblon.software.REDIS`, who sees only keys of its own.
+
+    The role also claims ``Secret("redis")``: the user's password, which the provider reads.
+
+    :param name: of the user; its keys begin with ``<name>:``.
+    """
+
+    name: str
+
+
+@dataclass(frozen=True)
+class PhpPool(Claim):
+    """PHP programs of the role, run in a pool of their own that nginx reaches at `socket`.
+
+    :param name: of the pool, and of the system user it runs as, which the role makes.
+    :param extensions: that the programs need, as Debian names their packages without ``php8.4-``; ``cli`` gives
+        ``/usr/bin/php8.4``.
+    :param paths: directories besides the temporary one that may be opened (``open_basedir``).
+    :param settings: further php.ini settings, enforced.
+    :param environment: variables the programs see.
+    :param worker_mb: memory of one busy worker, in mebibytes; the provider decides how many there are.
+    """
+
+    name: str
+    extensions: tuple[str, ...] = ()
+    paths: tuple[str, ...] = ()
+    settings: tuple[tuple[str, str], ...] = ()
+    environment: tuple[tuple[str, str], ...] = ()
+    worker_mb: int = 64
+
+    @property
+    def socket(self) -> str:
+        """Path of the unix socket, which only nginx may open."""
+        return f"/run/php/houblon-{self.name}.sock"
+
+
+@dataclass(frozen=True)
+class Artifact(Claim):
+    """An upstream release, pinned; on the host its tree lies in ``/opt/<name>/<version>``, read-only.
+
+    Roles do not make it by hand: `Role.artifacts` reads them from the role's ``artifacts.toml``.
+
+    :param urls: where it is downloaded from, tried in order.
+    :param sha256: of the archive.
+    :param top: the one directory in the archive that is unpacked; everything lies below it.
+    :param architecture: as Debian names it, ``all`` for what runs everywhere.
+    :param signature: address of a detached OpenPGP signature, and the file in the role's folder with the public
+        key (or certificate) that must have made it; both empty where upstream does not sign.
+    :param limit_mb: largest size of the unpacked tree, in mebibytes.
+    :param unverified: the pin is a test manifest's, not upstream's.
+    """
+
+    name: str
+    version: str
+    urls: tuple[str, ...]
+    sha256: str
+    top: str
+    architecture: str = "all"
+    signature: str = ""
+    key: str = ""
+    limit_mb: int = 1024
+    unverified: bool = False
+
+
+@dataclass(frozen=True)
+class Plugin(Claim):
+    """The role adds something to another one, found by what that one provides: an app to Nextcloud, say.
+
+    :param capability: which the role plugged into provides.
+    :param name: of the plugin as that role knows it.
+    :param artifact: name of the `Artifact` claim with its code; empty when that role ships it.
+    """
+
+    capability: str
+    name: str
+    artifact: str = ""
+
+
+@dataclass(frozen=True)
 class Accounts(Claim):
     """The role knows people from the one directory of accounts (`houblon.directory`), by a bind of its own.
 

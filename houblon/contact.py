@@ -24,8 +24,8 @@ SPARE_DISK_MB = 500
 """Kept free beside what the roles claim: packages being unpacked, logs."""
 
 
-def check_system(seen: Seen) -> None:
-    """The host runs a Debian we know.
+def check_system(site: Site, seen: Seen) -> None:
+    """The host runs a Debian we know, the one that the site file says.
 
     :raises Refused: otherwise.
     """
@@ -36,6 +36,11 @@ def check_system(seen: Seen) -> None:
             "houblon knows Debian 13 and, for web services, Debian 12",
             cure="Install Debian 13 on it.",
         )
+    if int(version) != site.host.debian:
+        raise Refused(
+            f"the host runs Debian {version}, the site file says {site.host.debian}",
+            cure=f"Write `debian: {version}` under `host:`.", file=site.file, line=site.line_of_key("host"),
+        )  # fmt: skip
 
 
 def check_size(site: Site, seen: Seen) -> None:

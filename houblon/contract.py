@@ -17,6 +17,7 @@ from pydantic import BaseModel, ConfigDict
 from houblon.claims import (
     Accounts,
     Alert,
+    Artifact,
     BackupSet,
     Certificate,
     Claim,
@@ -37,9 +38,12 @@ from houblon.claims import (
     Package,
     Person,
     PersonalData,
+    PhpPool,
+    Plugin,
     Port,
     Provides,
     RateLimit,
+    RedisUser,
     Resource,
     Secret,
     Text,
@@ -53,10 +57,10 @@ if TYPE_CHECKING:
     from houblon.site import Site
 
 __all__ = [
-    "Accounts", "Alert", "BackupSet", "Certificate", "Claim", "Config", "ConfigTest", "DataPath", "Database",
-    "DnsRecord", "HostName", "HttpCheck", "Invites", "Jail", "Listen", "Location", "Metadata", "Needs", "NoBackup",
-    "OidcClient", "Outbound", "Package", "Person", "PersonalData", "Port", "Provides", "RateLimit", "Resource", "Role",
-    "Secret", "Text", "Unit", "Vhost", "tr",
+    "Accounts", "Alert", "Artifact", "BackupSet", "Certificate", "Claim", "Config", "ConfigTest", "DataPath",
+    "Database", "DnsRecord", "HostName", "HttpCheck", "Invites", "Jail", "Listen", "Location", "Metadata", "Needs",
+    "NoBackup", "OidcClient", "Outbound", "Package", "Person", "PersonalData", "PhpPool", "Plugin", "Port",
+    "Provides", "RateLimit", "RedisUser", "Resource", "Role", "Secret", "Text", "Unit", "Vhost", "tr",
 ]
 
 
@@ -131,6 +135,10 @@ class Role(Generic[C]):
             if args and isinstance(args[0], type) and issubclass(args[0], Config):
                 return args[0]
         return Config
+
+    def artifacts(self) -> Iterator[Artifact]:
+        """The releases that the role's ``artifacts.toml`` pins, or the site's ``pins.lock`` holds back."""
+        return self.site.pins.artifacts(self.name, self.folder)
 
     def claims(self) -> Iterator[Claim]:
         """What the role needs and promises, from its settings alone."""

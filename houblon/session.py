@@ -97,7 +97,7 @@ class Session:
         self.model = build(self.site, self.vault)
         self.seen = self.see(self.model)
         self.record = Record.read(self.seen.record)
-        contact.check_system(self.seen)
+        contact.check_system(self.site, self.seen)
         contact.check_age(self.site, self.record, self.options.allow_older)
         contact.check_size(self.site, self.seen)
         if self.record is None:

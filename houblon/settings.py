@@ -14,6 +14,7 @@ from typing import Annotated, Any, Literal, TypeVar
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 from houblon import sshkey
+from houblon.software import Debian
 
 FORMAT = 1
 """Version of the site file's format that this houblon writes."""
@@ -225,6 +226,8 @@ class Host(Settings):
     """Who to log in as before houblon has made the admins' accounts: root, or a user with sudo."""
     jump: Annotated[str, AfterValidator(jump_host)] | None = None
     """A host to go through: user@address:port."""
+    debian: Debian = 13
+    """Version of Debian on it. On 12, which is a host to move away from, only web services run."""
 
 
 Language = Literal["fr", "en"]

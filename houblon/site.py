@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from houblon import conflicts, settings, translate, yamlfile
+from houblon.artifacts import Pins
 from houblon.claims import Claim
 from houblon.contract import Config, Role
 from houblon.errors import BadInput
@@ -38,6 +39,8 @@ class Site:
         self.host: Host = core.host
         self.services: tuple[str, ...] = tuple(core.services)
         self.registry = registry
+        self.pins = Pins(folder)
+        """Which upstream releases the site runs."""
         self.notes: tuple[str, ...] = ()
         """What `houblon check` tells although nothing is wrong."""
         self._document = document

@@ -280,10 +280,14 @@ def deliver() -> None:
     from . import channels
 
     settings = files.read_json(files.CHANNELS)
-    found = (files.read_json(path) for path in sorted(files.OUTBOX.glob("*.json")))
-    outbox: list[channels.Message] = [message for message in found if message]
     account = files.account()
-    channels.deliver(outbox, settings, account, lambda: int(time.time()), lambda: files.keep_account(account))
+    seen: set[str] | None = None
+    # What is put there meanwhile must not wait for the next minute: a start of a unit that runs is none.
+    while seen is None or not {path.name for path in files.OUTBOX.glob("*.json")} <= seen:
+        seen = {path.name for path in files.OUTBOX.glob("*.json")}
+        found = (files.read_json(files.OUTBOX / name) for name in sorted(seen))
+        outbox: list[channels.Message] = [message for message in found if message]
+        channels.deliver(outbox, settings, account, lambda: int(time.time()), lambda: files.keep_account(account))
     for name, line in account["channels"].items():
         if line["error"]:
             print(f"<4>{name}: {line['error']}", file=sys.stderr, flush=True)

@@ -1,0 +1,15 @@
+"""Names that roles of two kinds must agree on: where shared software listens, which version Debian has of it."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+Debian = Literal[12, 13]
+PHP = {12: "8.2", 13: "8.4"}
+"""Version of PHP, by version of Debian."""
+POSTGRESQL = {12: 15, 13: 17}
+"""Major version of PostgreSQL, by version of Debian."""
+POSTGRESQL_DIRECTORY = "/run/postgresql"
+"""Directory of PostgreSQL's unix socket; peer authentication, the role is the system user."""
+REDIS = "/run/redis/redis-server.sock"
+"""Redis's unix socket; members of the group ``redis`` may open it."""
