@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from houblon.artifacts.pins import TEST_PINS
 from houblon.lab import Lab, LabHost
 from houblon.vault import Vault
 
@@ -80,10 +81,9 @@ class Applied:
 
 
 def environment() -> dict[str, str]:
-    """The environment of a user without any houblon settings of their own."""
-    return {k: v for k, v in os.environ.items() if not k.startswith("HOUBLON_") or k == "HOUBLON_LAB_DIR"} | {
-        "COLUMNS": "200"
-    }
+    """The environment of a user without any houblon settings of their own, but for what the tests were given."""
+    kept = ("HOUBLON_LAB_DIR", TEST_PINS)
+    return {k: v for k, v in os.environ.items() if not k.startswith("HOUBLON_") or k in kept} | {"COLUMNS": "200"}
 
 
 def make_site(lab: Lab, folder: Path, *, host: int = 0, services: str = "  portal:\n", extra: str = "") -> Applied:
