@@ -309,6 +309,18 @@ class Invites(Claim):
 
 
 @dataclass(frozen=True)
+class Console(Claim):
+    """A program of the role that the operator may run by hand, as `houblon occ` does.
+
+    :param name: what the operator calls it.
+    :param command: path of a program on the host, run as root with the operator's arguments; it steps down itself.
+    """
+
+    name: str
+    command: str
+
+
+@dataclass(frozen=True)
 class Location(Claim):
     """A path on a name that another role serves, such as one under ``/.well-known/`` (RFC 8615).
 

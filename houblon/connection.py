@@ -134,6 +134,51 @@ class Connection:
             raise self._lost()
         return Result(status, _text(out), _text(err))
 
+    def pass_through(
+        self, script: str, source: Callable[[], bytes], out: Callable[[bytes], object], err: Callable[[bytes], object]
+    ) -> int:
+        """Run a script as root with input and output as they come, and give its exit status.
+
+        :param source: gives the next piece of input, nothing at its end.
+        :param out, err: may raise `BrokenPipeError`; the status is then 141, as a shell says it of SIGPIPE.
+        :raises CannotConnect: as `run`.
+        """
+        channel, said = self._begin(script)
+        err(said)
+        broken = False
+
+        def give(receive: Callable[[int], bytes], to: Callable[[bytes], object]) -> None:
+            nonlocal broken
+            try:
+                while chunk := receive(65536):
+                    to(chunk)
+            except BrokenPipeError:
+                broken = True
+                channel.close()
+
+        def feed() -> None:
+            with suppress(OSError):
+                while chunk := source():
+                    channel.sendall(chunk)
+                channel.shutdown_write()
+
+        feeder = gevent.spawn(feed)
+        readers = [gevent.spawn(give, channel.recv, out), gevent.spawn(give, channel.recv_stderr, err)]
+        try:
+            # Not the feeder: a program may end while a person could still type.
+            gevent.joinall(readers, raise_error=True)
+            status = channel.recv_exit_status()
+        except (EOFError, paramiko.SSHException) as error:
+            raise self._lost(error) from None
+        finally:
+            gevent.killall([feeder, *readers], block=False)
+            channel.close()
+        if broken:
+            return 141
+        if status == -1:
+            raise self._lost()
+        return status
+
     def open_channel(self, script: str) -> paramiko.Channel:
         """Start a script as root and return its channel, for what must live as long as the connection.
 

@@ -22,6 +22,7 @@ from houblon.claims import (
     Certificate,
     Claim,
     ConfigTest,
+    Console,
     Database,
     DataPath,
     DnsRecord,
@@ -57,10 +58,11 @@ if TYPE_CHECKING:
     from houblon.site import Site
 
 __all__ = [
-    "Accounts", "Alert", "Artifact", "BackupSet", "Certificate", "Claim", "Config", "ConfigTest", "DataPath",
-    "Database", "DnsRecord", "HostName", "HttpCheck", "Invites", "Jail", "Listen", "Location", "Metadata", "Needs",
-    "NoBackup", "OidcClient", "Outbound", "Package", "Person", "PersonalData", "PhpPool", "Plugin", "Port",
-    "Provides", "RateLimit", "RedisUser", "Resource", "Role", "Secret", "Text", "Unit", "Vhost", "tr",
+    "Accounts", "Alert", "Artifact", "BackupSet", "Certificate", "Claim", "Config", "ConfigTest", "Console",
+    "DataPath", "Database", "DnsRecord", "HostName", "HttpCheck", "Invites", "Jail", "Listen", "Location",
+    "Metadata", "Needs", "NoBackup", "OidcClient", "Outbound", "Package", "Person", "PersonalData", "PhpPool",
+    "Plugin", "Port", "Provides", "RateLimit", "RedisUser", "Resource", "Role", "Secret", "Text", "Unit", "Vhost",
+    "tr",
 ]
 
 

@@ -14,6 +14,7 @@ from houblon.cli import admin, alerts, announce, lab, secret, service, user, wat
 from houblon.cli.ask import at_the_terminal, yes_or_no
 from houblon.cli.common import open_site
 from houblon.cli.init import init
+from houblon.cli.occ import occ
 from houblon.cli.out import out
 from houblon.cli.progress import Progress
 from houblon.cli.status import status
@@ -35,6 +36,7 @@ app.add_typer(announce.app, name="announce")
 app.command()(init)
 app.command()(verify)
 app.command()(status)
+app.command(context_settings={"allow_interspersed_args": False})(occ)
 
 Site = Annotated[
     str | None,

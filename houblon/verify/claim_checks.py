@@ -32,6 +32,7 @@ NOT_CHECKED: dict[type[Claim], str] = {
     c.OidcClient: "the provider's checks.py asks for each",
     c.Person: "acts on one person; a removal shows what it does",
     c.Invites: "a link that is made must be used; the role's checks.py asks its page",
+    c.Console: "run by hand; the role's checks.py asks it things",
     c.Location: "who claims it also claims an HttpCheck of what is there",
     c.Alert: "run by the alerts role, whose checks.py looks at what it found",
     c.Database: "the database role's checks.py opens each database",
