@@ -1,0 +1,11 @@
+"""Where Nextcloud's parts lie on the host, and whose they are."""
+
+USER = "nextcloud"
+"""System user, PostgreSQL role and database, Redis user: all by this name."""
+CODE = "/opt/nextcloud/current"
+HOME = "/srv/nextcloud"
+CONFIG = f"{HOME}/config"
+DATA = f"{HOME}/data"
+APPS = f"{HOME}/apps"
+OCC = "/usr/local/lib/houblon/occ"
+"""Runs Nextcloud's own command, as root or as `USER`: output, status and standard input are passed through."""
