@@ -7,8 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from houblon.cli.ask import at_the_terminal
-from houblon.cli.common import open_site
+from houblon.cli.common import on_host, open_site
 from houblon.cli.out import out
 from houblon.cli.status import span
 from houblon.errors import BadInput, Exit, OperationFailed
@@ -78,14 +77,8 @@ def ask_host(site: LoadedSite, vault: Vault, command: str) -> dict[str, Any]:
     :raises BadInput: the host has none yet.
     :raises OperationFailed: it fails.
     """
-    from houblon.connect import Door as WayIn
-
-    way_in = WayIn(site, vault, at_the_terminal())
-    try:
-        with way_in.open() as connection:
-            done = connection.run(f"[ -x {PROGRAM} ] || exit 44; {PROGRAM} {command}", timeout=SECONDS)
-    finally:
-        way_in.close()
+    with on_host(site, vault) as connection:
+        done = connection.run(f"[ -x {PROGRAM} ] || exit 44; {PROGRAM} {command}", timeout=SECONDS)
     if done.exit_status == 44:
         raise BadInput("this host has no alarms yet", cure="Run `houblon apply` first.")
     try:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -12,6 +13,7 @@ from houblon.site import FILE
 from houblon.translate import suggestion
 
 if TYPE_CHECKING:
+    from houblon.connection import Connection
     from houblon.site import Site
     from houblon.vault import Vault
 
@@ -63,6 +65,24 @@ def open_site(given: str | None) -> tuple[Site, Vault]:
     for notice in dict.fromkeys(vault.notices):
         out.note(notice)
     return site, vault
+
+
+@contextmanager
+def on_host(site: Site, vault: Vault) -> Iterator[Connection]:
+    """A connection to the site's host, as whoever sits at the terminal; closed at the end.
+
+    :raises CannotConnect: the host does not answer, or lets nobody in.
+    """
+    # Paramiko takes half a second to import, which commands that stay offline need not wait for.
+    from houblon.cli.ask import at_the_terminal
+    from houblon.connect import Door
+
+    way_in = Door(site, vault, at_the_terminal())
+    try:
+        with way_in.open() as connection:
+            yield connection
+    finally:
+        way_in.close()
 
 
 def use_own_key(folder: Path) -> None:

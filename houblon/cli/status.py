@@ -9,8 +9,7 @@ import typer
 from rich.table import Table
 from rich.text import Text
 
-from houblon.cli.ask import at_the_terminal
-from houblon.cli.common import open_site
+from houblon.cli.common import on_host, open_site
 from houblon.cli.out import out
 
 if TYPE_CHECKING:
@@ -27,17 +26,12 @@ def status(
     json: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
 ) -> None:
     """Show the host at a glance. Exit status 0: nothing is broken, 6: something is."""
-    from houblon.connect import Door as WayIn
     from houblon.status import status as look
     from houblon.watch.desk import Desk
 
     loaded, vault = open_site(site)
-    way_in = WayIn(loaded, vault, at_the_terminal())
-    try:
-        with way_in.open() as connection:
-            seen = look(loaded, connection)
-    finally:
-        way_in.close()
+    with on_host(loaded, vault) as connection:
+        seen = look(loaded, connection)
     if json:
         out.json(seen.to_json())
     else:

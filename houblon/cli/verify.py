@@ -7,8 +7,7 @@ from typing import Annotated
 
 import typer
 
-from houblon.cli.ask import at_the_terminal
-from houblon.cli.common import open_site
+from houblon.cli.common import on_host, open_site
 from houblon.cli.out import out
 from houblon.cli.progress import Progress
 from houblon.errors import BadInput
@@ -29,19 +28,14 @@ def verify(
     html: Annotated[Path | None, typer.Option("--html", metavar="FILE", help="Write a report to read.")] = None,
 ) -> None:
     """Prove on the host that it does what the site promises. Exit status 0: all good, 6: not."""
-    from houblon.connect import Door as WayIn
     from houblon.verify import show
     from houblon.verify.html import to_html
     from houblon.verify.run import Options
     from houblon.verify.run import verify as run
 
     loaded, vault = open_site(site)
-    way_in = WayIn(loaded, vault, at_the_terminal())
-    try:
-        with way_in.open() as connection, Progress(hidden=json or out.verbosity < 0) as progress:
-            report = run(loaded, connection, vault, Options(only or "", deep, quick), progress)
-    finally:
-        way_in.close()
+    with on_host(loaded, vault) as connection, Progress(hidden=json or out.verbosity < 0) as progress:
+        report = run(loaded, connection, vault, Options(only or "", deep, quick), progress)
     # Written first: a reader of the files must not depend on a terminal that takes the table.
     if junit:
         _write(junit, show.to_junit(report).decode())

@@ -15,8 +15,7 @@ import typer
 from rich.table import Table
 from rich.text import Text
 
-from houblon.cli.ask import at_the_terminal
-from houblon.cli.common import find_site, open_site
+from houblon.cli.common import find_site, on_host, open_site
 from houblon.cli.out import out
 from houblon.errors import BadInput, Exit, HoublonError, Refused
 from houblon.site import FILE, load
@@ -229,16 +228,11 @@ def _seen_by(folder: Path) -> dict[str, Any]:
 
     :raises HoublonError: it cannot be asked.
     """
-    from houblon.connect import Door
     from houblon.watch.memory import parsed
 
     site, vault = open_site(str(folder))
-    way_in = Door(site, vault, at_the_terminal())
-    try:
-        with way_in.open() as connection:
-            return parsed(connection.run(f"cat {STATE} 2>/dev/null || :", timeout=30).stdout)
-    finally:
-        way_in.close()
+    with on_host(site, vault) as connection:
+        return parsed(connection.run(f"cat {STATE} 2>/dev/null || :", timeout=30).stdout)
 
 
 def _rows(where: str, names: Iterable[str], seen: dict[str, Any]) -> list[dict[str, Any]]:
