@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 
 from houblon import conflicts, settings, translate, yamlfile
 from houblon.artifacts import Pins
-from houblon.claims import Claim
+from houblon.claims import Claim, Vhost
 from houblon.contract import Config, Role
 from houblon.errors import BadInput
 from houblon.placement import Placement, place
@@ -69,6 +69,11 @@ class Site:
     def claims(self, kind: type[K]) -> tuple[K, ...]:
         """All claims of a kind, those of recorded roles included, each with its ``role``."""
         return tuple(claim for claim in self._claims if isinstance(claim, kind))
+
+    def page(self, role: str) -> str:
+        """Address of a role's page; empty when it serves no name."""
+        names = [vhost.fqdn for vhost in self.claims(Vhost) if vhost.role == role]
+        return f"https://{names[0]}/" if names else ""
 
     def override(self, role: str, path: str) -> str:
         """The site's own text in ``overrides/<role>/<path>``; empty when there is none.

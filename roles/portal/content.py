@@ -12,7 +12,6 @@ from houblon.contract import (
     Outbound,
     PersonalData,
     Provides,
-    Vhost,
 )
 from houblon.roles.portal import dates
 from houblon.roles.portal.settings import PortalConfig
@@ -68,7 +67,7 @@ def entries(site: Site, language: str, but: str) -> list[Entry]:
     """Services of this site that have a page of their own, by title; ``but`` is the role that shows them."""
     found = []
     for role in site.roles:
-        address = _address(site, role.name)
+        address = site.page(role.name)
         if address and role.metadata.category != "system" and role.name != but:
             meta = role.metadata
             who = _who(site, role.name, language)
@@ -79,7 +78,7 @@ def entries(site: Site, language: str, but: str) -> list[Entry]:
 def sign_in(site: Site) -> str:
     """Address of the page where people sign in and change their password; empty when there is none."""
     for claim in site.claims(Provides):
-        if claim.capability == "sso" and (address := _address(site, claim.role)):
+        if claim.capability == "sso" and (address := site.page(claim.role)):
             return address
     return ""
 
@@ -149,11 +148,6 @@ def _titles(site: Site, language: str) -> dict[str, str]:
     services = [r for r in site.roles if r.metadata.category != "system"]
     names = {role.name: role.metadata.name(language) for role in services}
     return dict(sorted(names.items(), key=lambda pair: pair[1].casefold()))
-
-
-def _address(site: Site, role: str) -> str:
-    names = [vhost.fqdn for vhost in site.claims(Vhost) if vhost.role == role]
-    return f"https://{names[0]}/" if names else ""
 
 
 def _who(site: Site, role: str, language: str) -> str:

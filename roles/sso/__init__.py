@@ -224,10 +224,10 @@ class Sso(Role[SsoConfig]):
         """Services with a page of their own, and who may use them as far as their claims say."""
         found = []
         for role in self.site.roles:
-            names = [vhost.fqdn for vhost in self.site.claims(Vhost) if vhost.role == role.name]
-            if names and role.metadata.category not in ("system", "site") and role.name != self.name:
+            page = self.site.page(role.name)
+            if page and role.metadata.category not in ("system", "site") and role.name != self.name:
                 title = role.metadata.name(self.site.languages[0])
-                found.append(conf.App(role.name, title, f"https://{names[0]}/", self._groups(role.name)))
+                found.append(conf.App(role.name, title, page, self._groups(role.name)))
         return found
 
     def summaries(self, language: str) -> dict[str, str]:
