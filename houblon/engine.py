@@ -192,6 +192,7 @@ def _carry_out(
         progress(text, done, total)
 
     run.progress = step
+    run.detail = lambda text: progress(text, done, total)
     run.executing = True
     state.set_stage(StateStage.Execute)
     trouble: BaseException | None = None

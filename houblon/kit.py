@@ -22,6 +22,7 @@ from houblon.resources import (
     File,
     Item,
     Link,
+    Release,
     UnitState,
     User,
     digest,
@@ -131,6 +132,17 @@ class Kit:
         """Paths (whole directories too) that must not exist; ``comes_with`` names the package that brings them."""
         self._add([Absent(p, comes_with, tree=True) for p in paths])
 
+    def release(self, name: str) -> str:
+        """One of the role's own pinned releases, unpacked read-only in ``/opt/<name>/<version>``.
+
+        :return: ``/opt/<name>/current``, a link to it.
+        """
+        found = {artifact.name: artifact for artifact in self.role.artifacts()}
+        release = Release(found[name])
+        self._add([release])
+        self._add([Link(release.link, release.version)])
+        return release.link
+
     # --- accounts ----------------------------------------------------------------------------------------
 
     def system_user(self, name: str, *, home: str, groups: Iterable[str] = ()) -> None:
@@ -158,14 +170,14 @@ class Kit:
     ) -> None:
         """A systemd unit, restarted (or reloaded) when what it reads has changed.
 
-        Its inputs are all files this role has asked for so far (its own unit files only, for a timer or
+        Its inputs are all files and releases this role has asked for so far (its own unit files only, for a timer or
         anything else that is no service), and ``inputs`` (any further text that stands for what it depends
         on).
 
         :param reload: a change outside /etc/systemd needs a reload only.
         :param ready: shell command that succeeds once the service really serves.
         """
-        files = [f for b in self.batches for f in b.items if isinstance(f, File)]
+        files = [f for b in self.batches for f in b.items if isinstance(f, File | Release)]
         if not name.endswith(".service"):
             files = [f for f in files if f.path.startswith(f"/etc/systemd/system/{name}")]
         units = [f for f in files if f.path.startswith("/etc/systemd/")]
@@ -273,5 +285,8 @@ class Kit:
         return File(path, text.encode(), mode, owner, group, self._revealed, system)
 
 
-def _marks(files: Iterable[File]) -> list[str]:
-    return [f"{f.path} {f.mode:o} {f.owner} {f.group} {f.sha256}" for f in files]
+def _marks(files: Iterable[File | Release]) -> list[str]:
+    return [
+        f"{f.path} {f.mode:o} {f.owner} {f.group} {f.sha256}" if isinstance(f, File) else f"{f.path} {f.sha256}"
+        for f in files
+    ]

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from houblon.claims import DataPath, Package
+from houblon.claims import Artifact, DataPath, Package
 from houblon.claims import Secret as SecretClaim
 from houblon.contract import Role
 from houblon.kit import Kit
@@ -34,6 +34,8 @@ if TYPE_CHECKING:
     from houblon.vault import Vault
 
 STAGES = ("install", "configure", "activate")
+UNPACKERS = {"bzip2", "xz-utils"}
+"""What tar calls; gzip is on every Debian."""
 
 
 @dataclass
@@ -93,9 +95,8 @@ def build(site: Site, vault: Vault, record: Record | None = None, earlier: Model
     :param earlier: a model to take over what the roles ask for from, if it is of the very same site.
     """
     model = Model(site)
-    names = sorted({name for claim in site.claims(Package) for name in claim.names})
-    if names:
-        model.batches.append(Batch("base", "install", (Packages(tuple(names)),)))
+    if names := package_names(site):
+        model.batches.append(Batch("base", "install", (Packages(names),)))
     if earlier is not None and earlier.site is site:
         recorded = earlier.recorded
     else:
@@ -113,6 +114,14 @@ def build(site: Site, vault: Vault, record: Record | None = None, earlier: Model
         for role in later:
             model.batches += [b for b in recorded[role.name] if b.stage == stage]
     return model
+
+
+def package_names(site: Site, role: str | None = None) -> tuple[str, ...]:
+    """The Debian packages that the roles, or one of them, claim, and those that unpack their releases."""
+    names = {name for claim in site.claims(Package) if role in (None, claim.role) for name in claim.names}
+    if any(role in (None, claim.role) for claim in site.claims(Artifact)):
+        names |= UNPACKERS
+    return tuple(sorted(names))
 
 
 def removal(site: Site, vault: Vault, name: str, record: RoleRecord, purge: bool) -> list[Batch]:

@@ -10,6 +10,8 @@ import hashlib
 from dataclasses import dataclass, field
 from typing import Literal
 
+from houblon.claims import Artifact
+
 
 @dataclass(frozen=True)
 class File:
@@ -49,6 +51,57 @@ class Link:
 
     path: str
     target: str
+
+
+@dataclass(frozen=True)
+class Release:
+    """The tree of a pinned upstream release in ``/opt/<name>/<version>``: read-only, owned by root."""
+
+    artifact: Artifact
+
+    @property
+    def name(self) -> str:
+        return self.artifact.name
+
+    @property
+    def version(self) -> str:
+        return self.artifact.version
+
+    @property
+    def sha256(self) -> str:
+        return self.artifact.sha256
+
+    @property
+    def key(self) -> str:
+        return f"{self.name}-{self.version}"
+
+    @property
+    def path(self) -> str:
+        return f"/opt/{self.name}/{self.version}"
+
+    @property
+    def link(self) -> str:
+        return f"/opt/{self.name}/current"
+
+
+@dataclass(frozen=True)
+class OldRelease:
+    """A release that an earlier apply installed and that must go."""
+
+    name: str
+    version: str
+
+    @property
+    def key(self) -> str:
+        return f"{self.name}-{self.version}"
+
+    @property
+    def path(self) -> str:
+        return f"/opt/{self.name}/{self.version}"
+
+    @property
+    def link(self) -> str:
+        return f"/opt/{self.name}/current"
 
 
 @dataclass(frozen=True)
@@ -167,7 +220,7 @@ class Proof:
     stamp: str
 
 
-Item = File | Directory | Link | Absent | User | UnitState | Ensure | Door | Packages | Proof
+Item = File | Directory | Link | Absent | User | UnitState | Ensure | Door | Packages | Proof | Release | OldRelease
 
 
 @dataclass(frozen=True)
@@ -199,7 +252,7 @@ def digest(*parts: str) -> str:
 def key(item: Item) -> str:
     """What names an item in plans and records."""
     match item:
-        case File() | Directory() | Link() | Absent():
+        case File() | Directory() | Link() | Absent() | Release() | OldRelease():
             return item.path
         case User() | UnitState() | Ensure() | Door() | Proof():
             return item.name

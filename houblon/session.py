@@ -15,14 +15,13 @@ from pyinfra.api.state import StateStage
 
 from houblon import contact
 from houblon import site as sites
-from houblon.claims import Package
 from houblon.connect import Asking
 from houblon.connect import Door as WayIn
 from houblon.connection import Connection
 from houblon.errors import CannotConnect
 from houblon.facts import Seen, parse, script_for
 from houblon.facts.snapshot import contents_script, parse_contents
-from houblon.model import Model, build, secret_specs
+from houblon.model import Model, build, package_names, secret_specs
 from houblon.operations import converge
 from houblon.operations.run import Change, Run
 from houblon.record import Record
@@ -149,8 +148,8 @@ class Session:
         only = self.options.only
         if only is None:
             return self.model.batches
-        names = sorted({n for c in self.site.claims(Package) if c.role == only for n in c.names})
-        packages = [Batch("base", "install", (Packages(tuple(names)),))] if names else []
+        names = package_names(self.site, only)
+        packages = [Batch("base", "install", (Packages(names),))] if names else []
         return packages + [b for b in self.model.batches if b.role == only and b.kind != "Packages"]
 
     def _diffs(self, run: Run) -> dict[str, str]:

@@ -15,6 +15,8 @@ from typing import Any
 
 from pyinfra.api import FactBase, StringCommand
 
+from houblon.facts import releases
+from houblon.facts.releases import ReleasesSeen
 from houblon.resources import (
     Absent,
     Directory,
@@ -23,7 +25,9 @@ from houblon.resources import (
     File,
     Item,
     Link,
+    OldRelease,
     Packages,
+    Release,
     UnitState,
     User,
 )
@@ -84,6 +88,7 @@ class Seen:
     live: dict[str, str] = field(default_factory=dict)
     record: dict[str, Any] | None = None
     facts: dict[str, str] = field(default_factory=dict)
+    releases: ReleasesSeen = field(default_factory=ReleasesSeen)
 
 
 def script_for(items: Iterable[Item], extra_paths: Sequence[str] = (), extra_units: Sequence[str] = ()) -> str:
@@ -99,13 +104,16 @@ def script_for(items: Iterable[Item], extra_paths: Sequence[str] = (), extra_uni
     users: list[str] = []
     guards: list[tuple[str, str]] = []
     doors: list[Door] = []
+    trees: list[Release] = []
     for item in items:
         match item:
             case File():
                 paths.append(item.path)
                 sums.append(item.path)
-            case Directory():
+            case Directory() | OldRelease():
                 paths.append(item.path)
+            case Release():
+                trees.append(item)
             case Absent():
                 paths.append(item.path)
                 packages += [item.comes_with] if item.comes_with else []
@@ -158,6 +166,8 @@ def script_for(items: Iterable[Item], extra_paths: Sequence[str] = (), extra_uni
     for name, check in guards:
         title = shlex.quote(f"#guard {name}")
         parts.append(f"printf '%s\\n' {title}\n(\n{check}\n) >/dev/null 2>&1 </dev/null; echo $?")
+    if trees:
+        parts.append(releases.look(trees))
     for door in doors:
         live = door.live or ":"
         parts.append(
@@ -249,6 +259,8 @@ def _section(seen: Seen, section: str, argument: str, lines: list[str]) -> None:
             text = "\n".join(lines).strip()
             # A damaged record raises here: unknown must not look like a host that was never applied to.
             seen.record = json.loads(text) if text else None
+        case "releases" | "archives" | "rooms" | "taken":
+            releases.parse(seen.releases, section, lines)
         case "facts":
             seen.facts = dict(line.split("=", 1) for line in lines if "=" in line)
             seen.policy_left = "policy" in seen.facts

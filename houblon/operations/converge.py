@@ -9,7 +9,7 @@ from pyinfra.api import FunctionCommand, operation
 
 from houblon.errors import OperationFailed
 from houblon.facts import HostState, script_for
-from houblon.operations import doors, ensure, files, packages, proof, units, users
+from houblon.operations import doors, ensure, files, packages, proof, releases, units, users
 from houblon.operations.run import Change, Run, StepFailed
 from houblon.resources import Batch
 
@@ -24,6 +24,8 @@ _MODULES = {
     "Ensure": ensure,
     "Door": doors,
     "Proof": proof,
+    "Release": releases,
+    "OldRelease": releases,
 }
 
 
@@ -76,6 +78,7 @@ def describe(batch: Batch) -> str:
     kinds = {
         "File": "files", "Directory": "directories", "Link": "links", "Absent": "leftovers", "User": "accounts",
         "UnitState": "units", "Ensure": "steps", "Door": "switch", "Packages": "packages", "Proof": "proof",
+        "Release": "release", "OldRelease": "old release",
     }
     more = f" and {len(batch.items) - 1} more" if len(batch.items) > 1 else ""
     return f"{kinds[batch.kind]} {name}{more}".strip()

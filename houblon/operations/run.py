@@ -75,6 +75,8 @@ class Run:
     soft_failures: list[str] = field(default_factory=list)
     done: list[Change] = field(default_factory=list)
     progress: Callable[[str], None] = lambda _: None
+    detail: Callable[[str], None] = lambda _: None
+    """Told how far a long step has come."""
 
     def shell(self, script: str, stdin: bytes = b"", timeout: float | None = None, step: str = "") -> Result:
         """Run a changing script, only while this run still holds the host's lease.

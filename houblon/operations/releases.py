@@ -1,0 +1,196 @@
+"""Upstream releases: pushed from the operator's cache in pieces, unpacked aside, and put in place with one rename.
+
+The stamp is written last. A run that is killed anywhere leaves either the archive's first bytes, a tree aside, or a
+tree without a stamp; the next one goes on from there.
+"""
+
+from __future__ import annotations
+
+import shlex
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+from houblon.artifacts import cached
+from houblon.facts.releases import CACHE, FUNCTIONS, LISTS, part
+from houblon.facts.snapshot import STAMPS, Seen
+from houblon.operations.run import Change, Run, StepFailed
+from houblon.resources import Batch, OldRelease, Release
+
+PIECE_SECONDS = 5
+"""A piece is sent under the lease as one command: short enough that a run which lost the host stops soon."""
+SMALLEST, LARGEST = 1 << 18, 1 << 23
+PIECE_LIMIT_SECONDS = 120
+"""A line that vanished must not keep the host's end of a piece waiting, and the next run with it."""
+UNPACK_SECONDS = 1800
+NAMED = 3
+
+
+def diff(batch: Batch, seen: Seen, run: Run) -> list[Change]:
+    """Which releases are to be installed, put back or deleted."""
+    changes = []
+    for item in batch.items:
+        assert isinstance(item, Release | OldRelease)
+        subject = f"{item.name} {item.version}"
+        if isinstance(item, OldRelease):
+            if item.path in seen.paths:
+                changes.append(Change(batch.role, batch.stage, "release", subject, "delete"))
+            continue
+        now = seen.releases.trees.get(item.key)
+        if now is not None and now.state == "good":
+            continue
+        run.touched[batch.role] += [item.path, item.link]
+        archive = cached(item.artifact)
+        if now is None or now.state == "missing":
+            changes.append(Change(batch.role, batch.stage, "release", subject, "install", _cost(item, archive, seen)))
+            continue
+        why = {"other": "made from another archive", "unknown": "not made by houblon, or not finished"}.get(now.state)
+        if why is None:
+            more = len(now.changed) - NAMED
+            why = ", ".join(now.changed[:NAMED]) + (f" and {more} more" if more > 0 else "") + " changed on the host"
+        changes.append(
+            Change(batch.role, batch.stage, "release", subject, "restore", f"{why}; {_cost(item, archive, seen)}")
+        )
+    return changes
+
+
+def perform(batch: Batch, changes: Sequence[Change], run: Run) -> None:
+    """Install or delete them.
+
+    :raises StepFailed: when the archive is missing here or damaged there, or the disk is full.
+    """
+    wanted = {change.subject for change in changes}
+    for item in batch.items:
+        assert isinstance(item, Release | OldRelease)
+        if f"{item.name} {item.version}" not in wanted:
+            continue
+        if isinstance(item, OldRelease):
+            run.shell(_delete(item), step=f"delete release {item.name} {item.version}")
+            continue
+        archive = cached(item.artifact)
+        if archive is None:
+            raise StepFailed("its archive is not in the cache", f"release {item.name} {item.version}")
+        push(item, archive, run)
+        run.detail(f"{item.name} {item.version}: unpacking")
+        stale = run.stamps_read_from(batch, [item.path, item.link])
+        run.shell(_unpack(item, stale), timeout=UNPACK_SECONDS, step=f"unpack {item.name} {item.version}")
+
+
+def push(item: Release, archive: Path, run: Run) -> None:
+    """Send what the host lacks of an archive, and have the host check all of it.
+
+    :raises StepFailed: when it arrives damaged twice, or the host has no room for it.
+    """
+    step = f"send {item.name} {item.version}"
+    for last in (False, True):
+        _send(item, archive, run, step)
+        answer = run.shell(
+            f"p={part(item.sha256)}; s=$(sha256sum <\"$p\"); [ \"${{s%% *}}\" = {item.sha256} ] && echo good || "
+            "{ rm -f -- \"$p\"; echo damaged; }",
+            timeout=UNPACK_SECONDS, step=step,
+        )  # fmt: skip
+        if answer.stdout.strip() == "good":
+            return
+        if last:
+            raise StepFailed("the archive arrives damaged: the sum on the host is not the pinned one", step)
+
+
+def size(count: float) -> str:
+    """Bytes for people, decimal as downloads are told."""
+    return f"{count / 1e6:.0f} MB" if count >= 1e6 else f"{max(1, count / 1e3):.0f} kB"
+
+
+# --- inside ----------------------------------------------------------------------------------------------
+
+
+def _cost(item: Release, archive: Path | None, seen: Seen) -> str:
+    if archive is None:
+        return "its archive is not in the cache"
+    left = archive.stat().st_size - seen.releases.archives.get(item.sha256, 0)
+    return f"{size(left)} to send" if left > 0 else "nothing to send"
+
+
+def _send(item: Release, archive: Path, run: Run, step: str) -> None:
+    total = archive.stat().st_size
+    path = part(item.sha256)
+    # What a run before this one sent of it; of a larger one nothing can be right.
+    answer = run.shell(
+        f"set -eu; mkdir -p -m 700 {CACHE}; chmod 700 {CACHE}; p={path}; [ -f \"$p\" ] || : >\"$p\"; "
+        f"[ $(stat -c %s \"$p\") -le {total} ] || : >\"$p\"; stat -c %s \"$p\"",
+        step=step,
+    )  # fmt: skip
+    have = int(answer.stdout)
+    piece = SMALLEST
+    with archive.open("rb") as file:
+        while have < total:
+            run.detail(f"{item.name} {item.version}: {size(have)} of {size(total)} sent")
+            file.seek(have)
+            data = file.read(piece)
+            started = time.monotonic()
+            answer = run.shell(
+                f"p={path}\n[ $(stat -c %s \"$p\") -eq {have} ] || {{ echo 'somebody else writes it' >&2; exit 65; }}\n"
+                f"timeout {PIECE_LIMIT_SECONDS} head -c {len(data)} >>\"$p\" || [ $? -eq 124 ] || "
+                "{ rm -f -- \"$p\"; exit 65; }\nstat -c %s \"$p\"",
+                data, step=step,
+            )  # fmt: skip
+            now = int(answer.stdout)
+            if now <= have:
+                raise StepFailed(f"nothing arrived within {PIECE_LIMIT_SECONDS} s", step)
+            have = now
+            if time.monotonic() - started < PIECE_SECONDS / 2:
+                piece = min(piece * 2, LARGEST)
+            else:
+                piece = max(piece // 2, SMALLEST)
+
+
+def _unpack(item: Release, stale: Sequence[str]) -> str:
+    home = shlex.quote(f"/opt/{item.name}")
+    aside = shlex.quote(f"/opt/{item.name}/.{item.version}.new")
+    old = shlex.quote(f"/opt/{item.name}/.{item.version}.old")
+    tree = shlex.quote(item.path)
+    key = shlex.quote(item.key)
+    top = shlex.quote(item.artifact.top.strip("/") or ".")
+    void = " ".join(shlex.quote(f"{STAMPS}/{name}") for name in stale)
+    return rf"""set -eu
+umask 022
+{FUNCTIONS}
+a={aside}; t={tree}; o={old}; l={LISTS}/{key}; p={part(item.sha256)}
+trap 'rm -rf --one-file-system -- "$a"' EXIT
+rm -rf --one-file-system -- "$a" "$o"
+mkdir -p -- {home} {LISTS}
+mkdir -- "$a"
+tar --extract --file="$p" --directory="$a" --no-same-owner --no-same-permissions --no-acls --no-xattrs --no-selinux
+n=$a/{top}
+[ -d "$n" ] && [ ! -L "$n" ] || {{ echo 'the archive lacks the directory '{top} >&2; exit 65; }}
+bad=$(find "$n" ! -type f ! -type d ! -type l -print -quit)
+[ -z "$bad" ] || {{ echo "the archive holds what no release needs: $bad" >&2; exit 65; }}
+chown -Rh root:root -- "$n"
+chmod -R a=rX,a-st -- "$n"
+sums "$n" >"$l.sha256.new"
+names "$n" >"$l.tree.new"
+sync -f -- "$a"
+rm -f -- "$l.stamp" {void}
+if [ -e "$t" ] || [ -L "$t" ]; then
+  # Older coreutils cannot exchange: then there is a moment without the release.
+  mv --exchange -T -- "$n" "$t" 2>/dev/null || {{ mv -T -- "$t" "$o"; mv -T -- "$n" "$t"; }}
+else
+  mv -T -- "$n" "$t"
+fi
+mv -f -- "$l.sha256.new" "$l.sha256"
+mv -f -- "$l.tree.new" "$l.tree"
+printf '%s %s' {item.sha256} "$(witness "$t")" >"$l.stamp.new"
+sync -f -- {home}; sync -f -- {LISTS}
+mv -f -- "$l.stamp.new" "$l.stamp"
+rm -rf --one-file-system -- "$o" "$p"
+"""
+
+
+def _delete(item: OldRelease) -> str:
+    tree, key = shlex.quote(item.path), shlex.quote(item.key)
+    return f"""set -eu
+[ "$(readlink -f -- {shlex.quote(item.link)})" != {tree} ] || {{ echo 'it is in use' >&2; exit 65; }}
+rm -f -- {LISTS}/{key}.stamp
+rm -rf --one-file-system -- {tree} /opt/{shlex.quote(item.name)}/.{shlex.quote(item.version)}.*
+rm -f -- {LISTS}/{key}.sha256 {LISTS}/{key}.tree
+rmdir --ignore-fail-on-non-empty -- /opt/{shlex.quote(item.name)}
+"""
