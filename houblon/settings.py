@@ -228,6 +228,8 @@ class Host(Settings):
     """A host to go through: user@address:port."""
     debian: Debian = 13
     """Version of Debian on it. On 12, which is a host to move away from, only web services run."""
+    architecture: Literal["amd64", "arm64"] = "amd64"
+    """Its architecture, as `dpkg --print-architecture` names it; only for services whose programs depend on it."""
 
 
 Language = Literal["fr", "en"]

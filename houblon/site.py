@@ -39,7 +39,7 @@ class Site:
         self.host: Host = core.host
         self.services: tuple[str, ...] = tuple(core.services)
         self.registry = registry
-        self.pins = Pins(folder)
+        self.pins = Pins(folder, core.host.architecture)
         """Which upstream releases the site runs."""
         self.notes: tuple[str, ...] = ()
         """What `houblon check` tells although nothing is wrong."""
@@ -207,6 +207,7 @@ def load(folder: Path, extra_claims: Sequence[Claim] = ()) -> Site:
         if name in document.data and name not in placed
     ]
     notes += [note for role in site.roles for note in role.notes()]
+    notes += site.pins.notes()
     site.notes = (*notes, *_idle_overrides(folder / "overrides", placed))
     return site
 

@@ -1,11 +1,52 @@
-"""The operator's cache of verified archives."""
+"""The operator's cache of verified archives.
+
+A file that has its final name there was verified: its sum, its signature where upstream signs, and its contents. It
+gets that name by one rename, from ``<name>.part``, which one process at a time holds locked and which is resumed by the
+next. Beside it lies ``<name>.json`` with what was found, so that a large archive is read once.
+"""
 
 from __future__ import annotations
 
+import contextlib
+import fcntl
+import hashlib
+import json
 import os
+import re
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass
+from io import FileIO
 from pathlib import Path
+from urllib.parse import urlsplit
 
+from houblon.artifacts import archive, signature
+from houblon.artifacts.download import Client, DiskFull, Progress, Unavailable, full, write
 from houblon.claims import Artifact
+from houblon.errors import BadInput, CannotConnect, HoublonError, OperationFailed, Refused
+
+_NAMED = re.compile(r".+-([0-9a-f]{16})")
+_CHUNK = 1024 * 1024
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What is known of a verified archive.
+
+    :param sha256: of the archive.
+    :param size: of the archive, in bytes.
+    :param unpacked: bytes of its files, unpacked.
+    :param members: files, directories and links in it.
+    """
+
+    sha256: str
+    size: int
+    unpacked: int
+    members: int
+
+
+class Mismatch(Exception):
+    """What came is not what was pinned; the text says how it differs."""
 
 
 def home() -> Path:
@@ -20,6 +61,280 @@ def place(artifact: Artifact) -> Path:
 
 
 def cached(artifact: Artifact) -> Path | None:
-    """The verified archive, or None when the cache does not have it."""
+    """The verified archive, or None when the cache does not have it. Does not read it."""
     path = place(artifact)
     return path if path.is_file() else None
+
+
+def verdict(artifact: Artifact) -> Verdict:
+    """What is known of a cached archive; found out anew when that was never written down for this pin.
+
+    :raises Refused: it is not in the cache, or not what was pinned; in the latter case it is deleted.
+    """
+    path = place(artifact)
+    known = _known(path)
+    if known and known.sha256 == artifact.sha256 and known.unpacked <= artifact.limit_mb * 1024 * 1024:
+        return known
+    if not path.is_file():
+        raise Refused(
+            f"{_called(artifact)} is not in the cache", cure="Get it with `houblon artifacts fetch`.", file=path
+        )
+    try:
+        found = _judged(path, artifact)
+    except Mismatch as error:
+        _forget(path)
+        raise Refused(f"{_called(artifact)} is refused: {error}", cure=_DELETED, file=path) from None
+    _note(path, found)
+    return found
+
+
+def fetch(artifact: Artifact, key: Path | None, progress: Progress, client: Client | None = None) -> Path:
+    """Have an archive in the cache: download it, from one of its addresses, unless it is there.
+
+    :param key: file of the key that must have made its signature, where there is one.
+    :raises CannotConnect: no address gives it.
+    :raises Refused: what comes is not what was pinned; nothing of it is kept.
+    :raises OperationFailed: it cannot be stored.
+    """
+    used = client or Client()
+    if artifact.signature:
+        signature.program()
+    with _part(artifact) as part:
+        if part is None:
+            return place(artifact)
+        reasons: list[str] = []
+        refused = False
+        for url in artifact.urls:
+            where = urlsplit(url).hostname
+            try:
+                _from(url, artifact, part, key, progress, used)
+                return place(artifact)
+            except Unavailable as error:
+                reasons.append(f"{where}: {error}")
+            except Mismatch as error:
+                reasons.append(f"{where}: {error}")
+                refused = True
+        said = "; ".join(reasons) or "nobody publishes it"
+        if refused:
+            raise Refused(f"{_called(artifact)} is refused ({said})", cure=_DELETED)
+        raise CannotConnect(f"{_called(artifact)} cannot be downloaded ({said})", cure=by_hand(artifact))
+
+
+def take(artifact: Artifact, source: Path, key: Path | None, signed: bytes = b"") -> Path:
+    """Have an archive in the cache that was downloaded by other means.
+
+    :param signed: its detached signature, where upstream signs.
+    :raises Refused: it is not what was pinned.
+    :raises BadInput: it cannot be read.
+    :raises OperationFailed: it cannot be stored.
+    """
+    with _part(artifact) as part:
+        if part is None:
+            return place(artifact)
+        part.truncate(0)
+        _memory(artifact).unlink(missing_ok=True)
+        try:
+            with source.open("rb") as stream:
+                while chunk := _read(stream, source):
+                    write(part, chunk)
+            _keep(artifact, part, key, lambda: signed)
+        except Mismatch as error:
+            raise Refused(f"this is not {_called(artifact)}: {error}", file=source, cure="Nothing was kept.") from None
+        except FileNotFoundError:
+            raise BadInput("there is no such file", file=source) from None
+        return place(artifact)
+
+
+def sha256(path: Path) -> str:
+    """The sum of a file.
+
+    :raises BadInput: it cannot be read.
+    """
+    try:
+        with path.open("rb") as stream:
+            return hashlib.file_digest(stream, "sha256").hexdigest()
+    except OSError as error:
+        raise BadInput(f"this file cannot be read: {error.strerror}", cure="Check it with ls -l.", file=path) from None
+
+
+def stored() -> Iterator[Path]:
+    """The archives in the cache."""
+    base = home()
+    for path in sorted(base.iterdir()) if base.is_dir() else ():
+        if _NAMED.fullmatch(path.name) and path.is_file():
+            yield path
+
+
+def intact(path: Path) -> bool:
+    """Compute the sum of a cached archive again; what does not match is deleted.
+
+    :raises BadInput: it cannot be read.
+    """
+    match = _NAMED.fullmatch(path.name)
+    known = _known(path)
+    expected = known.sha256 if known else match[1] if match else ""
+    if expected and sha256(path).startswith(expected) and match and expected.startswith(match[1]):
+        return True
+    _forget(path)
+    return False
+
+
+def by_hand(artifact: Artifact) -> str:
+    """How to get an archive without this machine's network."""
+    if not artifact.urls:
+        return "Make it again, then say where it is: `houblon artifacts import FILE`."
+    return f"Or download {artifact.urls[0]} elsewhere, then `houblon artifacts import FILE`."
+
+
+# --- inside ----------------------------------------------------------------------------------------------
+
+_DELETED = "It was deleted. Try again later; if it is refused again, tell houblon's and its publisher's people."
+
+
+def _from(
+    url: str, artifact: Artifact, part: FileIO, key: Path | None, progress: Progress, client: Client
+) -> None:  # fmt: skip
+    limit = artifact.limit_mb * 1024 * 1024
+    for _ in range(2):
+        resumed = client.file(url, part, _memory(artifact), limit, progress)
+        try:
+            return _keep(artifact, part, key, lambda: client.text(artifact.signature))
+        except Mismatch:
+            part.truncate(0)
+            _memory(artifact).unlink(missing_ok=True)
+            # What an earlier run left may be to blame: once more, from the beginning.
+            if not resumed:
+                raise
+    raise AssertionError
+
+
+def _keep(artifact: Artifact, part: FileIO, key: Path | None, signed: Callable[[], bytes]) -> None:
+    """Judge what came, and give it its name.
+
+    :raises Mismatch: it is not what was pinned.
+    """
+    path = Path(str(part.name))
+    found = _judged(path, artifact)
+    if artifact.signature:
+        if key is None:
+            raise Refused(f"the key for the signature of {_called(artifact)} is missing", key=artifact.key)
+        try:
+            signature.check(path, signed(), key)
+        except signature.Forged as error:
+            raise Mismatch(f"its signature is not good ({error})") from None
+    os.fsync(part.fileno())
+    _note(place(artifact), found)
+    path.replace(place(artifact))
+    _memory(artifact).unlink(missing_ok=True)
+
+
+def _judged(path: Path, artifact: Artifact) -> Verdict:
+    found = sha256(path)
+    if found != artifact.sha256:
+        raise Mismatch(f"its sha256 is {found}, not {artifact.sha256}")
+    try:
+        contents = archive.inspect(path, artifact.top, artifact.limit_mb)
+    except archive.Evil as error:
+        raise Mismatch(str(error)) from None
+    return Verdict(found, path.stat().st_size, contents.size, contents.members)
+
+
+@contextlib.contextmanager
+def _part(artifact: Artifact) -> Iterator[FileIO | None]:
+    """The file an archive grows in, locked; None when it is (or meanwhile was) completed.
+
+    It stays behind for the next run when the line was cut, and goes when it is refused or the disk is full.
+    """
+    if cached(artifact):
+        yield None
+        return
+    path = place(artifact).with_name(place(artifact).name + ".part")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        part = _locked(path)
+    except OSError as error:
+        raise OperationFailed(
+            f"the cache cannot be written: {error.strerror}", file=path, cure="Make room, or set $XDG_CACHE_HOME."
+        ) from None
+    with part:
+        try:
+            if cached(artifact):
+                path.unlink()
+                yield None
+            else:
+                yield part
+        except (DiskFull, OSError) as error:
+            _drop(artifact, path)
+            cause = full(error) if isinstance(error, OSError) else error
+            reason = cause.strerror if isinstance(cause, OSError) else "the disk is full"
+            raise OperationFailed(
+                f"{_called(artifact)} cannot be stored: {reason}", file=path.parent,
+                cure="Nothing of it was kept. Make room, or set $XDG_CACHE_HOME to a folder with more.",
+            ) from None  # fmt: skip
+        except HoublonError as error:
+            # The line was cut: what came is worth keeping.
+            if not isinstance(error, CannotConnect) or not os.fstat(part.fileno()).st_size:
+                _drop(artifact, path)
+            raise
+
+
+def _locked(path: Path) -> FileIO:
+    while True:
+        part = FileIO(str(path), "r+", opener=lambda name, flags: os.open(name, flags | os.O_CREAT, 0o600))
+        while True:
+            try:
+                fcntl.flock(part, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except BlockingIOError:
+                time.sleep(0.2)  # not LOCK_EX alone, which would hold up every greenlet of this process
+        # Whoever had it may have renamed or deleted the file that we have locked.
+        with contextlib.suppress(FileNotFoundError):
+            if path.stat().st_ino == os.fstat(part.fileno()).st_ino:
+                return part
+        part.close()
+
+
+def _drop(artifact: Artifact, part: Path) -> None:
+    for path in (part, _memory(artifact)):
+        path.unlink(missing_ok=True)
+
+
+def _memory(artifact: Artifact) -> Path:
+    return place(artifact).with_name(place(artifact).name + ".part.json")
+
+
+def _beside(path: Path) -> Path:
+    return path.with_name(path.name + ".json")
+
+
+def _known(path: Path) -> Verdict | None:
+    try:
+        found = Verdict(**json.loads(_beside(path).read_text("utf-8")))
+        return found if found.size == path.stat().st_size and isinstance(found.unpacked, int) else None
+    except (OSError, ValueError, TypeError):
+        return None
+
+
+def _note(path: Path, found: Verdict) -> None:
+    try:
+        _beside(path).write_text(json.dumps(asdict(found)) + "\n", encoding="utf-8")
+    except OSError as error:
+        _beside(path).unlink(missing_ok=True)
+        raise full(error) from None
+
+
+def _forget(path: Path) -> None:
+    path.unlink(missing_ok=True)
+    _beside(path).unlink(missing_ok=True)
+
+
+def _read(stream: object, source: Path) -> bytes:
+    try:
+        data: bytes = stream.read(_CHUNK)  # type: ignore[attr-defined]
+    except OSError as error:
+        raise BadInput(f"this file cannot be read: {error.strerror}", file=source) from None
+    return data
+
+
+def _called(artifact: Artifact) -> str:
+    return f"{artifact.name} {artifact.version}"
