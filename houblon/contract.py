@@ -7,7 +7,7 @@ imports pyinfra, so that asking a role anything is free.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, Literal, TypeVar, get_args
@@ -165,3 +165,6 @@ class Role(Generic[C]):
 
     def remove(self, kit: Kit) -> None:
         """What must be undone besides the files, links and units houblon recorded for the role."""
+
+    def purge(self, kit: Kit, claims: Iterable[Claim]) -> None:
+        """Delete the data that this provider keeps for claims of a role that is removed with its data."""

@@ -127,11 +127,17 @@ def package_names(site: Site, role: str | None = None) -> tuple[str, ...]:
 def removal(site: Site, vault: Vault, name: str, record: RoleRecord, purge: bool) -> list[Batch]:
     """What takes a role off its host: its own `remove`, then all that was recorded for it.
 
-    :param purge: delete its data too.
+    :param purge: delete its data too, and what providers keep for it (databases).
     """
     batches: list[Batch] = []
     if record.units:
         batches.append(Batch(name, "remove", tuple(UnitState(u, "stopped") for u in sorted(record.units))))
+    claims = [claim for data in record.claims if (claim := claim_from_json(data)[0])] if purge else []
+    for provider in site.roles if claims else ():
+        kit = Kit(site, provider, vault)
+        kit.stage = "remove"
+        provider.purge(kit, [claim for claim in claims if type(claim) in provider.consumes])
+        batches += kit.batches
     # A site's own role may be gone with its folder; what it made is recorded all the same.
     if name in site.registry.roles:
         role = site.instantiate(name, record.settings)
