@@ -10,6 +10,7 @@ from itertools import combinations
 from typing import Any
 
 from houblon.claims import (
+    Artifact,
     Certificate,
     Claim,
     Database,
@@ -50,6 +51,7 @@ def find(claims: Iterable[Claim]) -> Iterator[Conflict]:
         every, Database, lambda c: (c.engine, c.name), "own the {0.engine} database {0.name}",
         "Each needs a database of its own.",
     )  # fmt: skip
+    yield from _twice(every, Artifact, lambda c: c.name, "pin a release {.name}", rename)
     yield from _twice(every, Unit, lambda c: c.name, "run the unit {.name}", "Only one may claim it.")
     yield from _twice(every, Jail, lambda c: c.name, "define the jail {.name}", rename)
     yield from _twice(every, Location, lambda c: (c.fqdn, c.path), "serve https://{0.fqdn}{0.path}", rename)

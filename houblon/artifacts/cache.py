@@ -117,7 +117,7 @@ def fetch(artifact: Artifact, key: Path | None, progress: Progress, client: Clie
         said = "; ".join(reasons) or "nobody publishes it"
         if refused:
             raise Refused(f"{_called(artifact)} is refused ({said})", cure=_DELETED)
-        raise CannotConnect(f"{_called(artifact)} cannot be downloaded ({said})", cure=by_hand(artifact))
+        raise CannotConnect(f"{_called(artifact)} cannot be downloaded ({said})", cure=f"Try again, or {by_hand(artifact)}")
 
 
 def take(artifact: Artifact, source: Path, key: Path | None, signed: bytes = b"") -> Path:
@@ -180,10 +180,10 @@ def intact(path: Path) -> bool:
 
 
 def by_hand(artifact: Artifact) -> str:
-    """How to get an archive without this machine's network."""
+    """How to get an archive without this machine's network; the end of a sentence."""
     if not artifact.urls:
-        return "Make it again, then say where it is: `houblon artifacts import FILE`."
-    return f"Or download {artifact.urls[0]} elsewhere, then `houblon artifacts import FILE`."
+        return "say where its archive is: `houblon artifacts import FILE`."
+    return f"download {artifact.urls[0]} elsewhere, then `houblon artifacts import FILE`."
 
 
 # --- inside ----------------------------------------------------------------------------------------------

@@ -161,13 +161,16 @@ class Test(_Entry):
 E = TypeVar("E", bound=BaseModel)
 
 
-def read(file: Path, architecture: str) -> Iterator[Artifact]:
+def read(file: Path, architecture: str, *, lenient: bool = False) -> Iterator[Artifact]:
     """The releases of a role's manifest, for an architecture.
 
+    :param lenient: leave out what there is not for that architecture.
     :raises BadInput: naming file, line, key and cure of the first mistake.
     """
     for name, release in entries(file, Release).items():
         found = release.source(architecture)
+        if found is None and lenient:
+            continue
         if found is None:
             raise BadInput(
                 f"there is no release of {name} for {architecture}", file=file, key=name,

@@ -29,9 +29,9 @@ def missing(site: Site) -> list[Artifact]:
 def refusal(lacking: Sequence[Artifact], site: Site) -> Refused:
     """What to raise before any change, for the releases that can be had neither from the cache nor from the host."""
     names = ", ".join(f"{claim.name} {claim.version}" for claim in lacking)
-    one = f" {by_hand(lacking[0])}" if len(lacking) == 1 else " `houblon artifacts list` says what to import by hand."
+    how = by_hand(lacking[0]) if len(lacking) == 1 else "import by hand what `houblon artifacts list` names."
     return Refused(
-        f"not in the cache: {names}", cure=f"Run `houblon artifacts fetch {site.folder.name}`.{one}", file=site.file
+        f"not in the cache: {names}", cure=f"Run `houblon artifacts fetch {site.folder.name}`, or {how}", file=site.file
     )
 
 

@@ -10,7 +10,7 @@ from typing import Annotated, Any
 import typer
 
 from houblon import __version__
-from houblon.cli import admin, alerts, announce, lab, secret, service, user, watch
+from houblon.cli import admin, alerts, announce, artifacts, lab, secret, service, user, watch
 from houblon.cli.ask import at_the_terminal, yes_or_no
 from houblon.cli.common import open_site
 from houblon.cli.init import init
@@ -33,6 +33,7 @@ app.add_typer(user.app, name="user")
 app.add_typer(alerts.app, name="alerts")
 app.add_typer(watch.app, name="watch")
 app.add_typer(announce.app, name="announce")
+app.add_typer(artifacts.app, name="artifacts")
 app.command()(init)
 app.command()(verify)
 app.command()(status)
