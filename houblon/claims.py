@@ -172,9 +172,11 @@ class RedisUser(Claim):
     The role also claims ``Secret("redis")``: the user's password, which the provider reads.
 
     :param name: of the user; its keys begin with ``<name>:``.
+    :param lists_keys: may use KEYS, which also tells the names of everybody else's keys (never what is in them).
     """
 
     name: str
+    lists_keys: bool = False
 
 
 @dataclass(frozen=True)
