@@ -10,8 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import gevent
 import typer
 
-from houblon.cli.ask import at_the_terminal
-from houblon.cli.common import open_site
+from houblon.cli.common import on_host, open_site
 from houblon.errors import BadInput
 
 if TYPE_CHECKING:
@@ -32,16 +31,10 @@ def occ(
     There is no terminal at the other end: passwords go on standard input or not at all, since arguments are seen by
     everyone on the host. Settings that the site file decides are put back by the next apply.
     """
-    from houblon.connect import Door as WayIn
-
     loaded, vault = open_site(site)
     script = script_for(command_of(loaded), given(arguments or ()))
-    way_in = WayIn(loaded, vault, at_the_terminal())
-    try:
-        with way_in.open() as connection:
-            status = connection.pass_through(script, _read, _writer(1), _writer(2))
-    finally:
-        way_in.close()
+    with on_host(loaded, vault) as connection:
+        status = connection.pass_through(script, _read, _writer(1), _writer(2))
     if status == NOT_THERE:
         raise BadInput(f"this host has no {NAME} yet", cure="Run `houblon apply` first.")
     raise typer.Exit(status)
