@@ -324,7 +324,7 @@ def test_conflicts_name_both_roles_and_the_line(tmp_path: Path, one: str, two: s
         ("DnsRecord('x.test', 'TXT', 'a')", "DnsRecord('x.test', 'TXT', 'b')"),
         ("DnsRecord('x.test', 'A', '@host4')", "DnsRecord('x.test', 'A', '@host4')"),
         ("DnsRecord('x.test', 'CNAME', 'y.test')", "DnsRecord('x.test', 'CNAME', 'y.test')"),
-        ("Database('postgresql', 'toy')", "Database('mariadb', 'toy')"),
+        ("Database('postgresql', 'toy')", "Database('postgresql', 'toys')"),
         ("Package('toy')", "Package('toy')"),
         ("Certificate(('*.x.test',))", "Certificate(('x.test',))"),
     ],
@@ -373,6 +373,7 @@ VALUES: dict[str, st.SearchStrategy[object]] = {
     "float | None": st.none() | st.floats(0, 10),
     "tuple[str, ...]": st.lists(TEXT, max_size=3).map(tuple),
     "tuple[int, ...]": st.lists(st.integers(), max_size=3).map(tuple),
+    "tuple[tuple[str, str], ...]": st.lists(st.tuples(TEXT, TEXT), max_size=3).map(tuple),
     "tuple[str, str] | None": st.none() | st.tuples(TEXT, TEXT),
 }
 
