@@ -7,14 +7,14 @@ import subprocess
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
-from houblon import __version__
+from houblon import __version__, releases
 from houblon.claims import Port, Resource
 from houblon.connection import Connection
 from houblon.errors import OperationFailed, Refused
 from houblon.facts.snapshot import Seen
 from houblon.model import Model
 from houblon.record import Record
-from houblon.resources import File, Link
+from houblon.resources import File, Link, Release
 
 if TYPE_CHECKING:
     from houblon.site import Site
@@ -125,13 +125,15 @@ def foreign(model: Model, record: Record | None, seen: Seen, connection: Connect
         and not (isinstance(item, File) and (item.system or seen.sums.get(item.path) == item.sha256))
         and not (isinstance(item, Link) and seen.links.get(item.path) == item.target)
     ]
+    trees = [item for _, item in model.items() if isinstance(item, Release)]
+    found = releases.foreign(trees, record.releases() if record else frozenset(), seen)
     ports = [c for c in model.site.claims(Port) if c.role in new_roles and c.number != model.site.host.port]
     if not paths and not ports:
-        return []
+        return found
     result = connection.run(_foreign_script(paths, ports), timeout=60)
     if result.exit_status != 0:
         raise OperationFailed(f"looking for foreign use of our paths and ports failed: {result.stderr.strip()}")
-    return result.stdout.splitlines()
+    return found + result.stdout.splitlines()
 
 
 def _foreign_script(paths: Iterable[str], ports: Iterable[Port]) -> str:

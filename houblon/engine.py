@@ -20,7 +20,9 @@ from pyinfra.api.operations import run_ops
 from pyinfra.api.state import StateStage
 
 from houblon import record as records
+from houblon import releases
 from houblon import site as sites
+from houblon.claims import Artifact
 from houblon.connect import Asking
 from houblon.errors import HoublonError, OperationFailed, Refused
 from houblon.lease import Lease
@@ -59,12 +61,15 @@ def apply(
     """
     with _session(site, vault, asking, options) as session:
         me = session.way_in.require_operator()
+        session.glance()
         lease = Lease(session.connection, me.name)
         try:
             session.look()
             result, run, state = session.plan()
             if not result.changes and not _unwritten(session.site, session.record, options):
+                result.new_pins = _lock(session)
                 return result
+            _refuse_releases(session, result)
             if not options.adopt:
                 _refuse_foreign(result, "Use a bare Debian, or say --adopt: a copy of every replaced file is kept "
                                 "under /var/lib/houblon/replaced.")  # fmt: skip
@@ -72,6 +77,7 @@ def apply(
                 raise Refused("nothing was changed, as you asked")
             run.token = lease.token
             _carry_out(session, run, state, me.name, progress)
+            result.new_pins = _lock(session)
         finally:
             lease.release()
         return result
@@ -112,11 +118,13 @@ def remove(
             result, run, state = session.plan()
             session.record.roles = recorded
             run.known |= frozenset(path for known in gone.values() for path in (*known.files, *known.links))
+            _refuse_releases(session, result)
             _refuse_foreign(result, "Run `houblon apply --adopt` first; it keeps a copy of every replaced file.")
             if not agree(result):
                 raise Refused("nothing was changed, as you asked")
             run.token = lease.token
             _carry_out(session, run, state, me.name, progress, without=frozenset(gone))
+            result.new_pins = _lock(session)
         finally:
             lease.release()
         return result, kept
@@ -149,6 +157,15 @@ def _refuse_foreign(plan: Plan, cure: str) -> None:
         raise Refused("this host is not bare:\n" + "\n".join(f"    {line}" for line in plan.adopted), cure=cure)
 
 
+def _refuse_releases(session: Session, plan: Plan) -> None:
+    releases.check_there(session.site, session.releases(), session.seen)
+    releases.check_room(session.releases(), plan.changes, session.seen)
+
+
+def _lock(session: Session) -> bool:
+    return session.site.pins.write_lock(session.site.claims(Artifact), only=session.options.only)
+
+
 def _without(folder: Path, record: Record, name: str) -> tuple[Site, list[str], list[str]]:
     """The site once a role has gone from its host; what stays there unmanaged; and what goes with the role.
 
@@ -172,7 +189,7 @@ def _carry_out(
 ) -> None:
     connection, site = session.connection, session.site
     now = datetime.now(UTC).replace(microsecond=0).isoformat()
-    new = records.desired(session.model, site, who, now)
+    new = records.desired(session.model, site, who, now, session.record)
     for name in session.unmanaged:
         if session.record and name not in without:
             new.roles[name] = session.record.roles[name]

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from houblon.claimjson import claim_from_json
 from houblon.claims import Artifact, DataPath, Package
 from houblon.claims import Secret as SecretClaim
 from houblon.contract import Role
@@ -20,8 +21,10 @@ from houblon.resources import (
     File,
     Item,
     Link,
+    OldRelease,
     Packages,
     Proof,
+    Release,
     UnitState,
     User,
     digest,
@@ -113,6 +116,7 @@ def build(site: Site, vault: Vault, record: Record | None = None, earlier: Model
             model.batches += _orphans(model, recorded, record)
         for role in later:
             model.batches += [b for b in recorded[role.name] if b.stage == stage]
+    model.batches += _old_releases(model, record)
     return model
 
 
@@ -148,6 +152,9 @@ def removal(site: Site, vault: Vault, name: str, record: RoleRecord, purge: bool
     paths = sorted({*record.files, *record.links})
     if paths:
         batches.append(Batch(name, "remove", tuple(Absent(p) for p in paths)))
+    trees = [OldRelease(r, v) for r, known in sorted(record.releases.items()) for v in known["all"]]
+    if trees:
+        batches.append(Batch(name, "remove", tuple(trees)))
     if purge and record.data:
         batches.append(Batch(name, "remove", tuple(
             _purge(path) for path in sorted(record.data)
@@ -205,6 +212,28 @@ def _orphans(model: Model, recorded: dict[str, list[Batch]], record: Record | No
             batches.append(Batch(name, "configure", tuple(Absent(p) for p in paths)))
         if people := sorted(set(old.people) - wanted_users):
             batches.append(Batch(name, "configure", tuple(_lock(p) for p in people)))
+    return batches
+
+
+def unneeded(known: dict[str, Any], version: str) -> set[str]:
+    """Recorded versions of a release that go once ``version`` runs: all but it and the one that ran before."""
+    return set(known["all"]) - {version, known["before"] if known["current"] == version else known["current"]}
+
+
+def _old_releases(model: Model, record: Record | None) -> list[Batch]:
+    """What goes last, once the roles run from their new releases; the one before stays."""
+    batches = []
+    for name, old in record.roles.items() if record else ():
+        if name not in model.recorded:
+            continue
+        versions = {release.name: release.version for release in model.of(name, Release)}
+        gone = [
+            OldRelease(release, version)
+            for release, known in sorted(old.releases.items()) for version in known["all"]
+            if release not in versions or version in unneeded(known, versions[release])
+        ]  # fmt: skip
+        if gone:
+            batches.append(Batch(name, "activate", tuple(gone)))
     return batches
 
 

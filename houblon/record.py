@@ -17,7 +17,7 @@ from houblon.claims import Claim
 from houblon.errors import Refused
 from houblon.facts.snapshot import RECORD
 from houblon.model import Model, data_paths
-from houblon.resources import File, Link, UnitState, User
+from houblon.resources import File, Link, Release, UnitState, User
 
 if TYPE_CHECKING:
     from houblon.site import Site
@@ -28,7 +28,11 @@ HISTORY = "/var/lib/houblon/history.jsonl"
 
 @dataclass
 class RoleRecord:
-    """What one role has on the host."""
+    """What one role has on the host.
+
+    :param releases: by name: ``current``, the version that the last good apply put in place, ``before``, the one it
+        took the place of, ``sha256`` of the current one's archive, and ``all`` the versions that may be on disk.
+    """
 
     settings: dict[str, Any] = field(default_factory=dict)
     claims: list[dict[str, Any]] = field(default_factory=list)
@@ -37,6 +41,7 @@ class RoleRecord:
     units: list[str] = field(default_factory=list)
     people: list[str] = field(default_factory=list)
     data: list[str] = field(default_factory=list)
+    releases: dict[str, dict[str, Any]] = field(default_factory=dict)
 
 
 @dataclass
@@ -79,6 +84,10 @@ class Record:
         """All files and links that we have put on the host or were about to."""
         return frozenset(p for role in self.roles.values() for p in (*role.files, *role.links))
 
+    def releases(self) -> frozenset[str]:
+        """Names of all releases that we have put on the host or were about to."""
+        return frozenset(name for role in self.roles.values() for name in role.releases)
+
     def ours(self) -> frozenset[str]:
         """All files and links on the host that are certainly ours."""
         return self.paths() - frozenset(self.pending)
@@ -97,8 +106,8 @@ class Record:
         return found
 
 
-def desired(model: Model, site: Site, by: str, at: str) -> Record:
-    """The record of a model that is wholly applied."""
+def desired(model: Model, site: Site, by: str, at: str, old: Record | None = None) -> Record:
+    """The record of a model that is wholly applied to a host with the record ``old``."""
     commit, dirty = site.commit()
     record = Record(commit=commit, dirty=dirty, by=by, at=at)
     files = model.files()
@@ -111,8 +120,21 @@ def desired(model: Model, site: Site, by: str, at: str) -> Record:
             units=sorted(u.name for u in model.of(role.name, UnitState) if u.state == "running"),
             people=sorted(u.name for u in model.of(role.name, User) if not u.system),
             data=data_paths(site, role.name),
+            releases={
+                release.name: _moved(release, old.roles.get(role.name) if old else None)
+                for release in model.of(role.name, Release)
+            },
         )
     return record
+
+
+def _moved(release: Release, old: RoleRecord | None) -> dict[str, Any]:
+    was = (old.releases.get(release.name) if old else None) or {"current": "", "before": ""}
+    before = was["before"] if was["current"] == release.version else was["current"]
+    return {
+        "current": release.version, "before": before, "sha256": release.sha256,
+        "all": sorted({release.version, before} - {""}),
+    }
 
 
 def describe(file: File) -> dict[str, Any]:
@@ -127,6 +149,10 @@ def union(old: Record | None, new: Record) -> Record:
     """Everything either of the two knows of; for the time while a run is between them."""
     both = Record(**{**new.__dict__, "roles": dict(new.roles)})
     both.pending = sorted(new.paths() - (old.ours() if old else frozenset()))
+    for name, role in new.roles.items():
+        if role.releases and (old is None or name not in old.roles):
+            waiting = {release: _between(None, known) for release, known in role.releases.items()}
+            both.roles[name] = RoleRecord(**{**role.__dict__, "releases": waiting})
     if old is None:
         return both
     for name, role in old.roles.items():
@@ -138,8 +164,19 @@ def union(old: Record | None, new: Record) -> Record:
             settings=mine.settings, claims=mine.claims, files={**role.files, **mine.files},
             links={**role.links, **mine.links}, units=sorted({*role.units, *mine.units}),
             people=sorted({*role.people, *mine.people}), data=sorted({*role.data, *mine.data}),
+            releases={
+                release: _between(role.releases.get(release), mine.releases.get(release))
+                for release in sorted({*role.releases, *mine.releases})
+            },
         )
     return both
+
+
+def _between(old: dict[str, Any] | None, new: dict[str, Any] | None) -> dict[str, Any]:
+    if old is None or new is None:
+        # What no good apply has put in place yet is nothing to go back to.
+        return old or {**(new or {}), "current": "", "before": "", "sha256": ""}
+    return {**old, "all": sorted({*old["all"], *new["all"]})}
 
 
 def of_one(old: Record | None, new: Record, role: str) -> Record:

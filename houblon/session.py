@@ -13,8 +13,9 @@ from pyinfra.api.connect import connect_all
 from pyinfra.api.operation import add_op
 from pyinfra.api.state import StateStage
 
-from houblon import contact
+from houblon import contact, releases
 from houblon import site as sites
+from houblon.artifacts import cached
 from houblon.connect import Asking
 from houblon.connect import Door as WayIn
 from houblon.connection import Connection
@@ -25,7 +26,7 @@ from houblon.model import Model, build, package_names, secret_specs
 from houblon.operations import converge
 from houblon.operations.run import Change, Run
 from houblon.record import Record
-from houblon.resources import Batch, Door, File, Packages
+from houblon.resources import Batch, Door, File, Packages, Release
 from houblon.vault import Secret
 
 if TYPE_CHECKING:
@@ -44,6 +45,9 @@ class Plan:
     :param unmanaged: roles on the host that the site no longer names.
     :param replaced: files that were never ours and are replaced whole; a copy of each is kept.
     :param adopted: foreign paths and ports that ``--adopt`` takes over.
+    :param unverified: releases whose pin a test manifest has replaced.
+    :param lacking: releases that must be got before an apply: neither the cache nor the host has them.
+    :param new_pins: whether the apply has changed the site's ``pins.lock``.
     """
 
     changes: list[Change]
@@ -52,6 +56,9 @@ class Plan:
     new_secrets: list[str] = field(default_factory=list)
     adopted: list[str] = field(default_factory=list)
     replaced: list[str] = field(default_factory=list)
+    unverified: list[str] = field(default_factory=list)
+    lacking: list[str] = field(default_factory=list)
+    new_pins: bool = False
 
     def to_json(self) -> dict[str, Any]:
         return {
@@ -60,6 +67,8 @@ class Plan:
             "new_secrets": self.new_secrets,
             "adopted": self.adopted,
             "replaced": self.replaced,
+            "unverified": self.unverified,
+            "lacking": self.lacking,
         }
 
 
@@ -99,6 +108,7 @@ class Session:
         contact.check_system(self.site, self.seen)
         contact.check_age(self.site, self.record, self.options.allow_older)
         contact.check_size(self.site, self.seen)
+        releases.check_pins(self.site, self.seen)
         if self.record is None:
             return
         self.unmanaged = sorted(set(self.record.roles) - {role.name for role in self.site.roles})
@@ -110,6 +120,19 @@ class Session:
         self.model = build(self.site, self.vault, self.record, self.model)
         if script_for([i for _, i in self.model.items()]) != before:
             self.seen = self.see(self.model)
+
+    def glance(self) -> None:
+        """Refuse what can be refused without a lease: releases that nobody can install here.
+
+        :raises Refused: see `houblon.releases`.
+        """
+        wanted = releases.wanted(self.site, self.options.only)
+        if all(cached(r.artifact) for r in wanted) and not releases.unverified(self.site):
+            return
+        model = Model(self.site, [Batch("base", "install", tuple(wanted))])
+        seen = self.see(model)
+        releases.check_pins(self.site, seen)
+        releases.check_there(self.site, wanted, seen)
 
     def see(self, model: Model) -> Seen:
         """Read the state of everything in a model, in one round trip.
@@ -140,8 +163,14 @@ class Session:
         plan = Plan(
             run.changes, self._diffs(run), self.unmanaged, self.vault.missing(secret_specs(self.site)), adopted,
         )
+        plan.unverified = releases.unverified(self.site)
+        plan.lacking = [f"{a.name} {a.version}" for a in releases.lacking(self.releases(), self.seen)]
         plan.replaced = sorted(path for path in plan.diffs if path in self.seen.paths and path not in run.known)
         return plan, run, state
+
+    def releases(self) -> list[Release]:
+        """The releases that the model, or the one role that the options ask for, wants."""
+        return [item for batch in self.batches() for item in batch.items if isinstance(item, Release)]
 
     def batches(self) -> list[Batch]:
         """The model's batches, or those of the one role that the options ask for."""

@@ -1,4 +1,4 @@
-"""Names that roles of two kinds must agree on: where shared software listens, which version Debian has of it."""
+"""Names that several must agree on: where shared software listens, which version Debian has of it, what a lab is."""
 
 from __future__ import annotations
 
@@ -13,3 +13,5 @@ POSTGRESQL_DIRECTORY = "/run/postgresql"
 """Directory of PostgreSQL's unix socket; peer authentication, the role is the system user."""
 REDIS = "/run/redis/redis-server.sock"
 """Redis's unix socket; members of the group ``redis`` may open it."""
+LAB_MARK = "/etc/houblon-lab"
+"""Stands on hosts that `houblon lab` has made, and on no others."""

@@ -12,8 +12,10 @@ from typing import TYPE_CHECKING, Any
 from cryptography import x509
 
 from houblon.claimjson import claim_from_json
-from houblon.claims import Claim, Database, Listen, Port, Unit
+from houblon.claims import Artifact, Claim, Database, Listen, Port, Unit
 from houblon.errors import Exit
+from houblon.facts import releases
+from houblon.resources import Release
 from houblon.verify import probe
 from houblon.verify.certificates import LIFETIME_LEFT, fraction_left, issuer
 
@@ -23,6 +25,8 @@ if TYPE_CHECKING:
 
 FULL_RED, FULL_YELLOW = 95, 85
 """Percent of a disk, or of its inodes, in use."""
+NAMED = 5
+"""How many changed files of a release are named."""
 LISTS_STALE_DAYS = 7
 """Package lists older than this say nothing about updates."""
 HEARTBEAT = "/srv/houblon/health/public/.well-known/houblon/health.json"
@@ -149,9 +153,11 @@ def status(site: Site, runner: Runner) -> Status:
     """
     units = [claim.name for claim in site.claims(Unit)]
     frames = probe.ask(runner, {**QUESTIONS, "units": probe.units_question(units)}, ("updates",), timeout=60)
-    paths = [file.path for file in probe.recorded_files(_record(frames["record"])[0])]
+    record = _record(frames["record"])[0]
+    paths = [file.path for file in probe.recorded_files(record)]
     if paths:
-        frames |= probe.ask(runner, {"files": probe.files_question(paths)}, timeout=60)
+        trees = releases.look(recorded_releases(record)) or ":"
+        frames |= probe.ask(runner, {"files": probe.files_question(paths), "releases": trees}, timeout=120)
     return understand(site, frames)
 
 
@@ -184,6 +190,8 @@ def understand(site: Site, frames: Mapping[str, probe.Frame]) -> Status:
         result.drift = [Drift(f.role, f.path, what) for f, what in probe.drift(probe.recorded_files(record), seen)]
     result.remarks += [f"{d.path} ({d.role}): {d.what} changed since the last apply" if d.what != "missing"
                        else f"{d.path} ({d.role}) is missing" for d in result.drift]  # fmt: skip
+    if "releases" in frames:
+        _releases(result, recorded_releases(record), releases.read(frames["releases"].output))
     result.remarks += [f"{n}: no longer managed; left alone until `houblon remove {n}`" for n in result.unmanaged]
     if record is not None:
         lookers = [role for role in site.roles if "alerts" in role.provides]
@@ -290,6 +298,13 @@ def recorded_claims(record: Mapping[str, Any] | None, roles: Iterable[str]) -> l
     return found
 
 
+def recorded_releases(record: Mapping[str, Any] | None) -> list[Release]:
+    """The upstream releases that the last apply put in place, whether the site still names them or not."""
+    roles = (record or {}).get("roles") or {}
+    claims = (claim for claim in recorded_claims(record, roles) if isinstance(claim, Artifact))
+    return [Release(c) for c in claims if c.name in (roles[c.role].get("releases") or {})]
+
+
 # --- judging ----------------------------------------------------------------------------------------------
 
 
@@ -344,6 +359,22 @@ def unseen(now: int, looked: int) -> str:
         return ""
     since = f"since {_iso(looked)}" if 0 < looked < now else "yet, or its heartbeat means nothing"
     return f"nobody has looked at the host {since}: see `journalctl -u houblon-health` there, or run `houblon apply`"
+
+
+def _releases(result: Status, wanted: Iterable[Release], seen: releases.ReleasesSeen) -> None:
+    for release in wanted:
+        about = release.artifact
+        if about.unverified:
+            result.remarks.append(f"UNVERIFIED: {about.name} {about.version} ({about.role}) is of a test manifest")
+        now = seen.trees[release.key]
+        if now.state == "good":
+            continue
+        # Nobody edits a release: a file that changed there is damage, or a way in.
+        names = ", ".join(now.changed[:NAMED]) + (f" and {len(now.changed) - NAMED} more" * (len(now.changed) > NAMED))
+        words = {"changed": f"changed on the host: {names}", "missing": "missing"}
+        what = words.get(now.state, "not ours, or unfinished")
+        result.problems.append(f"release {release.path} ({about.role}) is {what}; run `houblon apply`")
+        result.drift.append(Drift(about.role, release.path, "missing" if now.state == "missing" else "content"))
 
 
 def _disks(result: Status) -> None:

@@ -134,6 +134,8 @@ def apply(
             loaded, vault, at_the_terminal(accept_new=accept_new), options,
             agree=_agreement(yes, json), progress=progress,
         )
+    if result.new_pins:
+        out.note("pins.lock now records the releases that this site runs: commit it with the site.")
     if json:
         out.json(result.to_json())
     elif not result.changes:

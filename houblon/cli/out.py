@@ -60,6 +60,9 @@ class Out:
         """A plan for people: by role, one line a change, then the diffs."""
         for name in plan.new_secrets:
             self.say(f"  + secret {name} (made in your vault)", "green")
+        self.unverified(plan.unverified)
+        for name in plan.lacking:
+            self.say(f"  ! {name} is not in the cache: apply refuses before `houblon artifacts fetch`", "yellow")
         for line in plan.adopted:
             self.say(f"  ! {line}", "yellow")
         role = ""
@@ -73,6 +76,11 @@ class Out:
             self.say(f"{name}: no longer managed; left alone until `houblon remove {name}`", "yellow")
         count = len(plan.changes)
         self.say(f"{count} change{'s' if count != 1 else ''}." if count else "No changes.", "bold")
+
+    def unverified(self, names: Iterable[str]) -> None:
+        """Say of releases that they come from a test manifest."""
+        if listed := ", ".join(names):
+            self.say(f"UNVERIFIED: {listed}: from a test manifest, not what upstream publishes", "bold red")
 
     def _diff(self, plan: Plan, change: Change) -> None:
         if not change.text or self.verbosity < 0 or (change.action == "create" and self.verbosity < 1):

@@ -84,6 +84,10 @@ class ReleasesSeen:
     rooms: dict[str, Room] = field(default_factory=dict)
     taken: set[str] = field(default_factory=set)
 
+    def state(self, release: Release) -> str:
+        """See `ReleaseSeen`."""
+        return self.trees.get(release.key, ReleaseSeen()).state
+
 
 def look(releases: Iterable[Release]) -> str:
     """The part of the bulk fact that describes these releases; empty without any."""
@@ -116,7 +120,7 @@ def parse(seen: ReleasesSeen, section: str, lines: Sequence[str]) -> None:
         match section:
             case "releases" if line.startswith(" "):
                 now = seen.trees[key]
-                seen.trees[key] = ReleaseSeen(now.state, (*now.changed, _shown(line[1:])))
+                seen.trees[key] = ReleaseSeen(now.state, (*now.changed, shown(line[1:])))
             case "releases":
                 key = name
                 seen.trees[key] = ReleaseSeen(value)
@@ -129,6 +133,25 @@ def parse(seen: ReleasesSeen, section: str, lines: Sequence[str]) -> None:
                 seen.taken.add(line)
 
 
-def _shown(path: str) -> str:
+def read(text: str) -> ReleasesSeen:
+    """Parse all that `look` prints."""
+    seen = ReleasesSeen()
+    section = ""
+    chunk: list[str] = []
+    for line in [*text.splitlines(), "#"]:
+        if line.startswith("#"):
+            parse(seen, section, chunk)
+            section, chunk = line[1:], []
+        elif line:
+            chunk.append(line)
+    return seen
+
+
+def deeply(release: Release) -> str:
+    """Shell that hashes every file of a release, and prints what is not as it was unpacked."""
+    return f"{FUNCTIONS}\ndiffers {shlex.quote(release.key)} {shlex.quote(release.path)}"
+
+
+def shown(path: str) -> str:
     """A path that somebody else chose, fit for a terminal."""
     return "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in path) or "."

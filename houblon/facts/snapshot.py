@@ -31,6 +31,7 @@ from houblon.resources import (
     UnitState,
     User,
 )
+from houblon.software import LAB_MARK
 
 RECORD = "/var/lib/houblon/state.json"
 STAMPS = "/var/lib/houblon/stamps"
@@ -187,6 +188,7 @@ echo "architecture=$(dpkg --print-architecture)"
 awk '/^MemTotal/ {{print "memory_kb=" $2}}' /proc/meminfo
 df -Pk / | awk 'NR==2 {{print "disk_free_kb=" $4}}'
 echo "container=$(systemd-detect-virt --container 2>/dev/null)"
+[ -f {LAB_MARK} ] && echo lab=yes
 echo "hostname=$(uname -n)"
 [ -f {POLICY} ] && grep -qF '{POLICY_MARK}' {POLICY} && echo policy=left
 [ -n "$(dpkg --audit 2>/dev/null | head -c1)" ] && echo dpkg=broken

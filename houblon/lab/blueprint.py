@@ -14,6 +14,7 @@ from houblon.errors import BadInput
 from houblon.lab import machine, network, services
 from houblon.lab.driver import Driver, Seed
 from houblon.lab.state import HostState, LabState, Process, all_states, boot_id, locked
+from houblon.software import LAB_MARK
 
 FIRST_HOST = 11  # the last byte of the first host's address; below: the gateway, the services
 
@@ -65,6 +66,7 @@ def identity(state: LabState, host: HostState, public_key: str) -> list[Seed]:
         ),
         Seed("etc/resolv.conf", f"nameserver {services.resolver(state)}\n"),
         Seed("etc/machine-id", ""),
+        Seed(LAB_MARK.lstrip("/"), "Made by `houblon lab`. This host may run releases that nobody has verified.\n"),
         Seed("etc/systemd/network/10-host0.network", text),
         Seed(
             "etc/systemd/system/multi-user.target.wants/systemd-networkd.service",

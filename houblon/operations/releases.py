@@ -11,7 +11,7 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from houblon.artifacts import cached
+from houblon.artifacts import cached, verdict
 from houblon.facts.releases import CACHE, FUNCTIONS, LISTS, part
 from houblon.facts.snapshot import STAMPS, Seen
 from houblon.operations.run import Change, Run, StepFailed
@@ -70,6 +70,7 @@ def perform(batch: Batch, changes: Sequence[Change], run: Run) -> None:
         archive = cached(item.artifact)
         if archive is None:
             raise StepFailed("its archive is not in the cache", f"release {item.name} {item.version}")
+        verdict(item.artifact)
         push(item, archive, run)
         run.detail(f"{item.name} {item.version}: unpacking")
         stale = run.stamps_read_from(batch, [item.path, item.link])
@@ -106,8 +107,9 @@ def size(count: float) -> str:
 def _cost(item: Release, archive: Path | None, seen: Seen) -> str:
     if archive is None:
         return "its archive is not in the cache"
-    left = archive.stat().st_size - seen.releases.archives.get(item.sha256, 0)
-    return f"{size(left)} to send" if left > 0 else "nothing to send"
+    about = verdict(item.artifact)
+    left = about.size - seen.releases.archives.get(item.sha256, 0)
+    return f"{size(left) if left > 0 else 'nothing'} to send, {size(about.unpacked)} unpacked"
 
 
 def _send(item: Release, archive: Path, run: Run, step: str) -> None:

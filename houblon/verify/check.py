@@ -22,3 +22,5 @@ class Check:
     run: Callable[[Context], None]
     through: tuple[type[Claim], ...] = ()
     root: bool = False
+    deep: bool = False
+    """Made with ``--deep`` only."""

@@ -17,6 +17,7 @@ from houblon.verify import Broken, not_measurable
 from houblon.verify.check import Check
 from houblon.verify.context import Context
 from houblon.verify.probe import UnitSeen
+from houblon.verify.release_checks import artifact
 from houblon.verify.web_checks import certificates, http_check, vhost
 
 LOOP_SECONDS = 120
@@ -289,6 +290,7 @@ GENERATORS: dict[type[Claim], Callable[[Any], Iterator[Check]]] = {
     c.ConfigTest: config_test,
     c.HostName: host_name,
     c.Jail: jail,
+    c.Artifact: artifact,
 }
 TOGETHER: dict[type[Claim], Callable[[Context], Iterator[Check]]] = {
     c.Package: packages,

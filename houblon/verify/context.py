@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from houblon.claimjson import claim_from_json
 from houblon.claims import (
+    Artifact,
     Certificate,
     Claim,
     ConfigTest,
@@ -24,6 +25,8 @@ from houblon.claims import (
     tr,
 )
 from houblon.errors import HoublonError
+from houblon.facts import releases
+from houblon.resources import Release
 from houblon.verify import Broken
 from houblon.verify import probe as ask
 from houblon.verify.backend import Runner, testinfra_host
@@ -82,6 +85,7 @@ class Context:
             "jails": "fail2ban-client status" if self.claims(Jail) else ":",
             "names": f"for n in {ask.quote(names)}; do {resolve}; done" if names else ":",
             "packages": f"{query} {ask.quote(packages)} 2>/dev/null" if packages else ":",
+            "releases": releases.look(Release(claim) for claim in self.claims(Artifact)) or ":",
             **{f"certificate {name}": f"cat {file}" for name, file in files.items()},
             **{f"config {i}": claim.command for i, claim in enumerate(site.claims(ConfigTest))},
         }  # fmt: skip
@@ -105,6 +109,11 @@ class Context:
 
     def frame(self, name: str) -> ask.Frame:
         return self.frames[name]
+
+    @cached_property
+    def releases(self) -> releases.ReleasesSeen:
+        """The releases that the site claims, as they are on the host."""
+        return releases.read(self.frame("releases").output)
 
     @property
     def sandboxed(self) -> bool:

@@ -43,6 +43,8 @@ class ClaimItem(pytest.Item):
     def __init__(self, *, check: Check, context: Context, **options: Any) -> None:
         super().__init__(**options)
         self.check, self.context = check, context
+        if check.deep:
+            self.add_marker("deep")
 
     def runtest(self) -> None:
         self.check.run(self.context)

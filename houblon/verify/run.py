@@ -18,6 +18,7 @@ from houblon import __version__
 from houblon.claims import Text, tr
 from houblon.errors import BadInput, HoublonError, VerificationFailed
 from houblon.mask import Masker
+from houblon.releases import unverified
 from houblon.verify.backend import Runner
 from houblon.verify.context import Context
 from houblon.verify.host_checks import scan_skips
@@ -108,6 +109,11 @@ def _notes(context: Context) -> Iterator[Text]:
             "AppArmor are not measurable here.",
             fr=f"L'hôte est un conteneur ({context.container}) : amorçage, partitions, réglages du noyau et "
             "AppArmor ne sont pas mesurables ici.",
+        )
+    if names := ", ".join(unverified(context.site)):
+        yield tr(
+            en=f"UNVERIFIED: {names}: from a test manifest, not what upstream publishes.",
+            fr=f"NON VÉRIFIÉ : {names} : d'un manifeste de test, et non ce que publie le projet.",
         )
     try:
         commit, changed = context.site.commit()

@@ -429,7 +429,7 @@ def test_the_reference_names_every_check(tmp_path: Path) -> None:
     claims = (
         c.Unit("a.service"), c.Listen(1), c.Port(2), c.Port(3, "udp"), c.Vhost("a.test"), c.Certificate(("a.test",)),
         c.HttpCheck("https://a.test/"), c.ConfigTest("true"), c.HostName("a.test"), c.Jail("a", "a", "a", (1,)),
-        c.Package("a"), c.Secret("a"),
+        c.Package("a"), c.Secret("a"), c.Artifact(name="a", version="1", urls=(), sha256="0" * 64, top="a"),
     )  # fmt: skip
     assert {type(claim) for claim in claims} == {*GENERATORS, *TOGETHER, c.Secret}
     site = make_site(tmp_path, {"toy": ""}, *(replace(claim, role="toy") for claim in claims if claim.__class__ is not
@@ -439,5 +439,5 @@ def test_the_reference_names_every_check(tmp_path: Path) -> None:
     context.frames["record"] = probe.Frame(0, json.dumps({"roles": {"toy": {"files": {"/x": about}}}}))
     names = {check.name for check in [*from_claims(context), *host_checks.from_host(context)]}
     reference = (Path(__file__).parents[2] / "docs/reference/verify.md").read_text()
-    assert len(names) == 20
+    assert len(names) == 22
     assert {name for name in names if f"`{name}`" not in reference} == set()
