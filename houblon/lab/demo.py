@@ -18,6 +18,7 @@ from pathlib import Path
 from ruamel.yaml import YAML
 
 import houblon
+from houblon.artifacts import missing
 from houblon.claims import Vhost
 from houblon.cli.common import data_home
 from houblon.errors import BadInput, Exit, HoublonError, Refused
@@ -48,6 +49,7 @@ def up() -> int:
     if lab["id"] != known:
         say(f"Its site, from inventories/association, in {site}")
         _make_site(site, lab, public)
+        _get_releases(site)
         # Last: a site that was not finished is made again.
         mark.write_text(lab["id"])
     status = _run(site, "apply", "--yes", "--accept-new", into=site / "apply.txt")
@@ -116,7 +118,7 @@ class _Said(Exception):
 def _run(site: Path, command: str, *options: str, into: Path | None = None) -> int:
     """A houblon command as one would type it; its result may go to a file, its errors never do."""
     say(f"$ houblon {command} {NAME} {' '.join(options)}")
-    argv = [sys.executable, "-m", "houblon", command, str(site), *options]
+    argv = [sys.executable, "-m", "houblon", *command.split(), str(site), *options]
     if into is None:
         return subprocess.run(argv, check=False).returncode
     with into.open("w") as file:
@@ -170,6 +172,24 @@ def _site_text(example: str, lab: dict[str, str], public: str) -> str:
     text.write("# Made by `make demo` from inventories/association; `make demo-down` removes it.\n")
     yaml.dump(data, text)
     return text.getvalue()
+
+
+def _get_releases(site: Path) -> None:
+    """Download the releases that are not in the cache; a service whose release cannot be had is left out by name."""
+    if not missing(load(site)):
+        return
+    _run(site, "artifacts fetch")
+    lacking = missing(load(site))
+    if not lacking:
+        return
+    yaml = YAML()
+    yaml.width = 4096
+    data = yaml.load(site / FILE)
+    for artifact in lacking:
+        data["services"].pop(artifact.role, None)
+        say(f"Left out: {artifact.role}, because {artifact.name} {artifact.version} cannot be had from here. With its "
+            f"archive: `houblon artifacts import FILE`, then `make demo-down demo`.")  # fmt: skip
+    yaml.dump(data, site / FILE)
 
 
 def _forget(site: Path) -> None:
