@@ -160,8 +160,8 @@ class Nginx(Role[NginxConfig]):
         kit.absent(f"{BASE}/host")
 
     def log_days(self) -> int:
-        """The shortest retention anybody promised for what stands in nginx's logs."""
-        promised = [c.retention_days for c in self.site.claims(PersonalData) if c.where.startswith(LOGS)]
+        """The shortest retention anybody promised for what stands in nginx's own log; a role may have one below it."""
+        promised = [c.retention_days for c in self.site.claims(PersonalData) if c.where == LOGS]
         return min([days for days in promised if days is not None] or [self.config.log_days])
 
     def certificates_are_trusted(self) -> bool:

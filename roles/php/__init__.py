@@ -145,7 +145,7 @@ class Php(Role[PhpConfig]):
                     pool=pool,
                     version=self.version,
                     folder=f"{ETC}/{pool.name}",
-                    write=[data(pool), *(f"-{path}" for path in pool.paths if not path.startswith(("/opt", "/usr")))],
+                    write=[data(pool), *(f"-{path}" for path in pool.paths if not path.startswith(("/etc", "/opt", "/usr")))],
                     outside=pool.role in outside,
                 )
             kit.unit(f"{unit(pool)}.socket")
