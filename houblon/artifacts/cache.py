@@ -117,7 +117,9 @@ def fetch(artifact: Artifact, key: Path | None, progress: Progress, client: Clie
         said = "; ".join(reasons) or "nobody publishes it"
         if refused:
             raise Refused(f"{_called(artifact)} is refused ({said})", cure=_DELETED)
-        raise CannotConnect(f"{_called(artifact)} cannot be downloaded ({said})", cure=f"Try again, or {by_hand(artifact)}")
+        raise CannotConnect(
+            f"{_called(artifact)} cannot be downloaded ({said})", cure=f"Try again, or {by_hand(artifact)}"
+        )
 
 
 def take(artifact: Artifact, source: Path, key: Path | None, signed: bytes = b"") -> Path:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
@@ -158,7 +159,8 @@ def _store(file: Path, entries: dict[str, Locked]) -> bool:
             os.fsync(stream.fileno())
         temporary.replace(file)
     except OSError as error:
-        temporary.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            temporary.unlink()
         raise OperationFailed(
             f"what the site runs cannot be recorded: {error.strerror}", file=file,
             cure="The host is as the site says. Make the folder writable, then run `houblon apply` again.",

@@ -1,4 +1,4 @@
-"""Archives that would reach outside, fill the disk or mean two things: each is refused by name, and good ones are not."""
+"""Archives that would reach outside, fill the disk or mean two things are refused by name; good ones are not."""
 
 from __future__ import annotations
 
