@@ -115,6 +115,8 @@ class Role(Generic[C]):
     """A system role that is placed when its section stands in the site file, needed by anybody or not."""
     first: ClassVar[bool] = False
     """Finishes all its stages before other roles begin theirs (base, ssh, firewall)."""
+    debian: ClassVar[tuple[int, ...]] = (12, 13)
+    """Versions of Debian it runs on; a site for another one is refused."""
     consumes: ClassVar[tuple[type[Claim], ...]] = ()
     """Kinds of claims this role provides for; a claim of such a kind places the role."""
     provides: ClassVar[tuple[str, ...]] = ()

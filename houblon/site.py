@@ -197,6 +197,9 @@ def load(folder: Path, extra_claims: Sequence[Claim] = ()) -> Site:
             raise BadInput(error.what, cure=error.cure, file=file, line=line, key=error.key) from None
         raise
     placed = {role.name for role in site.roles}
+    for role in site.roles:
+        if site.host.debian not in role.debian:
+            raise _too_old(site, role)
     # Two roles that are only still on the host get along there as they are.
     found = [c for c in conflicts.find(site.claims(Claim)) if placed & set(c.roles)]
     if found:
@@ -210,6 +213,18 @@ def load(folder: Path, extra_claims: Sequence[Claim] = ()) -> Site:
     notes += site.pins.notes()
     site.notes = (*notes, *_idle_overrides(folder / "overrides", placed))
     return site
+
+
+def _too_old(site: Site, role: Role[Any]) -> BadInput:
+    """A role does not run on the Debian that the site file says; named by the service that brought it."""
+    service = site._placement.origins.get(role.name, role.name)
+    why = "" if service == role.name else f", which `{service}` needs,"
+    return BadInput(
+        f"the role `{role.name}`{why} does not run on Debian {site.host.debian}",
+        cure=f"Install Debian {max(role.debian)} on a new host and write `debian: {max(role.debian)}` under `host:`, "
+        f"or remove `{service}`.",
+        file=site.file, line=site.line_of_key("host.debian"), key="host.debian",
+    )  # fmt: skip
 
 
 def _idle_overrides(folder: Path, placed: set[str]) -> Iterator[str]:

@@ -130,6 +130,7 @@ class Calendar(Role[CalendarConfig]):
         homepage="https://radicale.org",
         source="https://github.com/Kozea/Radicale",
     )
+    debian = (13,)
 
     @property
     def fqdn(self) -> str:

@@ -101,6 +101,7 @@ class Sso(Role[SsoConfig]):
         homepage="https://lemonldap-ng.org",
         source="https://gitlab.ow2.org/lemonldap-ng/lemonldap-ng",
     )
+    debian = (13,)
     consumes = (OidcClient,)
     provides = ("sso",)
 

@@ -358,3 +358,18 @@ def test_commit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert site.commit() == (sha, True), "inside a git hook"
     monkeypatch.setenv("PATH", "/nowhere")
     assert site.commit() == ("", False), "without git"
+
+
+@pytest.mark.parametrize("debian", [12, 13])
+def test_a_role_is_refused_on_a_debian_that_it_does_not_run_on(tmp_path: Path, debian: int) -> None:
+    host = changed("  address: 192.0.2.10", f"  address: 192.0.2.10\n  debian: {debian}")
+    make_site(tmp_path, host.replace("services:", "services:\n  toy:"))
+    make_role(tmp_path, "toy", "Needs('new')")
+    make_role(tmp_path, "newer", category="system", attributes="debian, provides = (13,), ('new',)")
+    if debian == 13:
+        assert "newer" in [role.name for role in load(tmp_path).roles]
+        return
+    error = refused(tmp_path)
+    assert error.what == "the role `newer`, which `toy` needs, does not run on Debian 12"
+    assert error.key == "host.debian" and error.line is not None
+    assert host.splitlines()[error.line - 1] == "  debian: 12"
