@@ -22,7 +22,7 @@ MEMBERS = 200_000
 """Most members of an archive; Nextcloud has 26 000."""
 _HEADER = 1024 * 1024
 """Most bytes of one member's headers, long names included."""
-_OVERHEAD = 512 * 1024 * 1024
+OVERHEAD = 512 * 1024 * 1024
 """Most bytes of headers and padding in an archive."""
 _CONTROL = re.compile("[\x00-\x1f\x7f\ud800-\udfff]")
 _DAMAGE = (EOFError, OSError, zlib.error, lzma.LZMAError, tarfile.TarError, ValueError, OverflowError)
@@ -56,7 +56,7 @@ def inspect(path: Path, top: str, limit_mb: int) -> Contents:
     size = members = 0
     try:
         with _unpacked(path) as plain:
-            stream = _Counted(plain, limit + _OVERHEAD)
+            stream = _Counted(plain, limit + OVERHEAD)
             stream.allow(_HEADER)
             # Blocks of 512 bytes, so that `stream` knows what the last block was that tarfile has seen.
             with tarfile.open(fileobj=stream, mode="r|", bufsize=tarfile.BLOCKSIZE, encoding="utf-8") as tar:
