@@ -160,8 +160,9 @@ class Nginx(Role[NginxConfig]):
         kit.absent(f"{BASE}/host")
 
     def log_days(self) -> int:
-        """The shortest retention anybody promised for what stands in nginx's own log; a role may have one below it."""
-        promised = [c.retention_days for c in self.site.claims(PersonalData) if c.where == LOGS]
+        """The shortest retention anybody promised for nginx's own logs; a directory below has one of its role's."""
+        ours = (LOGS, f"{LOGS}/access.log")
+        promised = [c.retention_days for c in self.site.claims(PersonalData) if c.where in ours]
         return min([days for days in promised if days is not None] or [self.config.log_days])
 
     def certificates_are_trusted(self) -> bool:

@@ -130,12 +130,14 @@ class Php(Role[PhpConfig]):
                 pool=pool,
                 data=data(pool),
                 enforced=ini.enforced(pool),
+                quoted=ini.quoted,
                 host=f"{ETC}/host/{pool.name}.conf",
                 override=f"{ETC}/{pool.name}/override.conf" if override else "",
             )
         kit.tree("/etc/tmpfiles.d/houblon-php.conf", pools=self.pools, data=data, days=ini.session_days)
 
     def activate(self, kit: Kit) -> None:
+        closed = ("/etc", "/opt", "/usr")
         outside = {claim.role for claim in self.site.claims(Outbound)}
         for pool in self.pools:
             for suffix in ("socket", "service"):
@@ -145,7 +147,7 @@ class Php(Role[PhpConfig]):
                     pool=pool,
                     version=self.version,
                     folder=f"{ETC}/{pool.name}",
-                    write=[data(pool), *(f"-{path}" for path in pool.paths if not path.startswith(("/etc", "/opt", "/usr")))],
+                    write=[data(pool), *(f"-{path}" for path in pool.paths if not path.startswith(closed))],
                     outside=pool.role in outside,
                 )
             kit.unit(f"{unit(pool)}.socket")

@@ -103,13 +103,13 @@ def text(pool: PhpPool, data: str, skip: str) -> str:
     """The whole php.ini."""
     lines = ["; Written by houblon (role php).", "[PHP]", "zend_extension = opcache"]
     lines += [f"extension = {name}" for name in modules(pool)]
-    lines += [f"{key} = {_quoted(value)}" for key, value in settings(pool, data, skip).items()]
+    lines += [f"{key} = {quoted(value)}" for key, value in settings(pool, data, skip).items()]
     return "\n".join(lines) + "\n"
 
 
 def enforced(pool: PhpPool) -> dict[str, str]:
     """Settings of the claim that a pool file can hold, where programs cannot change them."""
-    return {key: _quoted(value) for key, value in pool.settings if not key.startswith(SYSTEM)}
+    return {key: quoted(value) for key, value in pool.settings if not key.startswith(SYSTEM)}
 
 
 def session_days(pool: PhpPool) -> int:
@@ -118,8 +118,13 @@ def session_days(pool: PhpPool) -> int:
     return -(-seconds // 86400) + 1
 
 
-def _quoted(value: str) -> str:
-    """As a string of an ini file; constants of `error_reporting` stay bare."""
+def quoted(value: str) -> str:
+    """As a string of an ini file; constants of `error_reporting` stay bare.
+
+    :raises ValueError: PHP would read something else, a variable's value or a second line.
+    """
+    if "${" in value or not value.isprintable():
+        raise ValueError(f"{value!r} cannot stand in an ini file")
     if value.startswith("E_"):
         return value
     return '"' + value.replace("\\", "\\\\").replace('"', '\\"') + '"'
