@@ -12,6 +12,8 @@ import pytest
 
 from houblon.errors import HoublonError
 from houblon.lab import Lab
+from tests.host.cached import need
+from tests.host.cloud import Cloud, make_cloud
 from tests.host.people import People, make_people
 from tests.host.sites import Applied, make_site
 from tests.host.web import make_web_site
@@ -72,3 +74,13 @@ def people(fresh_lab: Callable[..., Lab], tmp_path_factory: pytest.TempPathFacto
     for sink in (made.relay, made.hooks):
         if sink is not None:
             sink.stop()
+
+
+@pytest.fixture(scope="session")
+def cloud(fresh_lab: Callable[..., Lab], tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cloud]:
+    """A host with Nextcloud, from a release in the cache; hosts[1] of its lab is a bare neighbour."""
+    need("nextcloud")
+    made = make_cloud(fresh_lab(hosts=2), tmp_path_factory.mktemp("sites") / "cloud")
+    yield made
+    if made.relay is not None:
+        made.relay.stop()

@@ -12,12 +12,13 @@ from tests.host.sites import Applied
 
 @dataclass
 class Saved:
-    """What was saved of a role: an archive of its paths, its dump, and what `compare` said."""
+    """What was saved of a role: an archive of its paths, its dump, its databases, and what `compare` said."""
 
     claim: BackupSet
     compare: str
     archive: bytes = field(repr=False)
     dump: bytes = field(repr=False)
+    databases: dict[str, bytes] = field(repr=False)
 
 
 def save(site: Applied) -> dict[str, Saved]:
@@ -33,6 +34,8 @@ def wipe(site: Applied, saved: dict[str, Saved]) -> None:
             site.sh(f"systemctl stop {shlex.quote(unit)}")
     for claim in (one.claim for one in saved.values()):
         site.sh("rm -rf -- " + " ".join(map(shlex.quote, claim.paths)) if claim.paths else ":")
+        for name in map(_database, claim.dumps):
+            site.sh(f"cd /; runuser -u postgres -- dropdb --force {name}")
 
 
 def restore(site: Applied, saved: dict[str, Saved]) -> None:
@@ -45,6 +48,13 @@ def restore(site: Applied, saved: dict[str, Saved]) -> None:
             site.sh(f"systemctl stop {units}" if units else ":")
             site.sh("rm -rf -- " + " ".join(map(shlex.quote, one.claim.paths)))
             _bash(site, "tar -C / -xzp --numeric-owner -f -", one.archive)
+        for name, data in one.databases.items():
+            # Not dropdb: whom a database lets in is a matter of the provider's, settled by the apply.
+            empty = "DROP SCHEMA public CASCADE; CREATE SCHEMA public AUTHORIZATION pg_database_owner; " \
+                "GRANT USAGE ON SCHEMA public TO PUBLIC"
+            site.sh(f"cd /; runuser -u postgres -- psql -Xq -v ON_ERROR_STOP=1 -d {name} -c '{empty}'")
+            options = f"--no-owner --role={name} --exit-on-error -d {name}"
+            _bash(site, f"cd /; runuser -u postgres -- pg_restore {options}", data)
         if one.claim.restore:
             _bash(site, one.claim.restore, one.dump)
         if units:
@@ -67,9 +77,18 @@ def _save(site: Applied, claim: BackupSet) -> Saved:
         measure = compare(site, claim.role, claim)
         archive = _bash(site, f"tar -C / -czf - --numeric-owner {paths}") if paths else b""
         dump = _bash(site, claim.dump) if claim.dump else b""
+        names = map(_database, claim.dumps)
+        databases = {name: _bash(site, f"cd /; runuser -u postgres -- pg_dump -Fc {name}") for name in names}
     finally:
         site.sh(after)
-    return Saved(claim, measure, archive, dump)
+    return Saved(claim, measure, archive, dump, databases)
+
+
+def _database(dump: str) -> str:
+    """The name in ``postgresql:NAME``."""
+    engine, _, name = dump.partition(":")
+    assert engine == "postgresql", f"nobody here can dump {dump}"
+    return name
 
 
 def _bash(site: Applied, command: str, data: bytes = b"") -> bytes:
