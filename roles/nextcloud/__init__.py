@@ -17,9 +17,9 @@ from houblon import directory
 from houblon.contract import (
     Accounts,
     Alert,
-    BackupSet,
     Claim,
     Config,
+    Console,
     Database,
     DataPath,
     HttpCheck,
@@ -42,7 +42,7 @@ from houblon.contract import (
     tr,
 )
 from houblon.kit import Kit
-from houblon.roles.nextcloud import paths, settings, web
+from houblon.roles.nextcloud import backup, paths, people, settings, web
 from houblon.software import PHP, POSTGRESQL_DIRECTORY, REDIS
 
 WANTED = "/etc/houblon/nextcloud.json"
@@ -52,6 +52,7 @@ STATE = f"{LIB}/nextcloud-state"
 INSTALL = f"{LIB}/nextcloud-install"
 HOST = f"{LIB}/nextcloud-host"
 CRON = "nextcloud-cron"
+DIRECTORY = "nextcloud-directory"
 UPLOAD_GB = 16
 """Largest file in one piece; in pieces, as its own programs send them, there is no limit."""
 
@@ -121,7 +122,8 @@ class Nextcloud(Role[NextcloudConfig]):
         yield from self.artifacts()
         yield Resource(memory_mb=100, disk_mb=1500)
         yield Database("postgresql", paths.USER)
-        yield RedisUser(paths.USER)
+        # Its caches are emptied by KEYS and DEL: without it, who left a team would go on seeing what it shares.
+        yield RedisUser(paths.USER, lists_keys=True)
         yield Secret("redis", length=40, description="password of Nextcloud's user in Redis")
         yield Secret("directory", length=40, description="bind of Nextcloud to the directory of accounts")
         yield Secret("account", description=f"password of {paths.ADMIN}, Nextcloud's own account, for emergencies")
@@ -129,7 +131,9 @@ class Nextcloud(Role[NextcloudConfig]):
         # Pictures in SVG: ImageMagick's own reader of them is a package that nothing draws in.
         yield Package("libmagickcore-6.q16-6-extra" if self.site.host.debian == 12 else "libmagickcore-7.q16-10-extra")
         yield Outbound("other Nextclouds that files are shared with, and the push service of Nextcloud's phone apps")
-        yield Unit(f"{CRON}.timer", sandbox=None)
+        for unit in (CRON, DIRECTORY):
+            yield Unit(f"{unit}.timer", sandbox=None)
+        yield Console("occ", paths.OCC)
         yield HttpCheck(f"https://{self.fqdn}/status.php", contains='"installed":true')
         # A window with many pictures asks for three hundred things at once.
         yield RateLimit("nextcloud", per_minute=3600, burst=1000)
@@ -163,8 +167,10 @@ class Nextcloud(Role[NextcloudConfig]):
         )
 
     def _data(self) -> Iterator[Claim]:
-        yield DataPath(paths.HOME)
-        yield BackupSet(paths=(paths.HOME,), dumps=(f"postgresql:{paths.USER}",))
+        for path in (paths.DATA, f"{paths.CONFIG}/config.php", paths.INSTALLED):
+            yield DataPath(path)
+        yield from backup.claims()
+        yield from people.claims()
         yield PersonalData(
             tr(
                 en="Files, calendars, contacts, comments, shares",
@@ -239,7 +245,9 @@ class Nextcloud(Role[NextcloudConfig]):
         kit.directory(paths.WORK, mode=0o700, owner=paths.USER, group=paths.USER)
         kit.directory(paths.APPS)
         kit.tree(INSTALL, HOST, STATE, paths.OCC, mode=0o755, **self.values)
-        kit.tree(f"{STATE}.php", **self.values)
+        kit.tree(f"{STATE}.php", f"{LIB}/{DIRECTORY}.php", **self.values)
+        backup.install(kit, CRON)
+        people.install(kit)
         version = next(self.artifacts()).version
         kit.ensure(
             f"Nextcloud's data may go to {version}",
@@ -273,18 +281,20 @@ class Nextcloud(Role[NextcloudConfig]):
             timeout_seconds=4 * 3600,
             reads=(ENFORCED, WANTED, f"{STATE}.php", paths.CODE, *(f"{paths.APPS}/{one.name}" for one in self.plugins)),
         )
-        kit.tree(f"/etc/systemd/system/{CRON}.service", f"/etc/systemd/system/{CRON}.timer", **self.values)
-        kit.unit(f"{CRON}.timer")
+        for unit in (CRON, DIRECTORY):
+            kit.tree(*(f"/etc/systemd/system/{unit}.{suffix}" for suffix in ("service", "timer")), **self.values)
+            kit.unit(f"{unit}.timer")
 
     def remove(self, kit: Kit) -> None:
-        kit.absent(LIB + "/nextcloud-state.php")
+        # Written on the host by commands.
+        kit.absent(f"{paths.CONFIG}/houblon-host.config.php", paths.WORK)
 
     @property
     def values(self) -> dict[str, Any]:
         """For templates."""
         return {
             "paths": paths, "php": self.php, "database": POSTGRESQL_DIRECTORY, "redis": REDIS, "admin": paths.ADMIN,
-            "installed": paths.INSTALLED, "wanted": WANTED,
+            "installed": paths.INSTALLED, "wanted": WANTED, "quota": directory.FILE_QUOTA,
         }  # fmt: skip
 
     def enforced(self, kit: Kit) -> str:

@@ -81,9 +81,8 @@ def enforced(
         "appstoreenabled": False,
         "updatechecker": False,
         "upgrade.disable-web": True,
-        # Nobody outside is told who has an account here, nor asked whether there is an internet.
+        # Nobody outside is told who has an account here.
         "lookup_server": "",
-        "connectivity_check_domains": [f"https://{fqdn}"],
         "skeletondirectory": "",
         "templatedirectory": "",
         "default_language": language,
