@@ -253,7 +253,7 @@ def _part(artifact: Artifact) -> Iterator[FileIO | None]:
     path = place(artifact).with_name(place(artifact).name + ".part")
     try:
         path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-        part = _locked(path)
+        part = locked(path)
     except OSError as error:
         raise OperationFailed(
             f"the cache cannot be written: {error.strerror}", file=path, cure="Make room, or set $XDG_CACHE_HOME."
@@ -280,7 +280,8 @@ def _part(artifact: Artifact) -> Iterator[FileIO | None]:
             raise
 
 
-def _locked(path: Path) -> FileIO:
+def locked(path: Path) -> FileIO:
+    """Open a file for writing, made if need be, that no other process has locked; waits for it."""
     while True:
         part = FileIO(str(path), "r+", opener=lambda name, flags: os.open(name, flags | os.O_CREAT, 0o600))
         while True:
