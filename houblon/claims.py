@@ -289,6 +289,7 @@ class Person(Claim):
     :param export: writes that into the directory ``$HOUBLON_EXPORT``.
     :param delete: deletes it.
     :param shut_out: ends the person's sessions and tokens at once.
+    :param forget_factor: removes the second factor of somebody who lost it.
     """
 
     what: Text
@@ -296,6 +297,7 @@ class Person(Claim):
     export: str = ""
     delete: str = ""
     shut_out: str = ""
+    forget_factor: str = ""
 
 
 @dataclass(frozen=True)

@@ -208,6 +208,20 @@ def enable(name: Name, site: Site = None, json: Json = False) -> None:
     out.say(f"{name} can log in again.")
 
 
+@app.command("forget-factor")
+def forget_factor(name: Name, site: Site = None, json: Json = False) -> None:
+    """Remove the second factor of somebody who lost it: they sign in with their password and register a new one."""
+    with open_desk(site) as desk:
+        failed = desk.services.forget_factor(desk.find(name).name)
+    if failed:
+        raise OperationFailed("; ".join(failed), cure="Run the command again when that is mended.")
+    if json:
+        out.json({"name": name, "second_factor": None})
+        return
+    out.say(f"{name} signs in with the password alone, and can register a new second factor.")
+    out.note("Whoever has their password can do so, too: be sure that it was really them who asked.")
+
+
 @app.command("invite")
 def invite_(
     name: Name, invite: Invite = "sheet", hours: Hours = 72, sheet: Sheet = None,

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import shlex
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING
 
 from houblon.claimjson import claim_from_json
@@ -68,13 +68,18 @@ class Services:
 
         :return: what failed, a sentence for each service; empty when all went well.
         """
-        failed = []
-        for claim in self.persons:
-            try:
-                self._run(claim, claim.shut_out, name, "cannot end the sessions of")
-            except OperationFailed as error:
-                failed.append(error.what)
-        return failed
+        return self._each([(claim, claim.shut_out) for claim in self.persons], name, "cannot end the sessions of")
+
+    def forget_factor(self, name: str) -> list[str]:
+        """Remove the person's second factor everywhere; every service is tried.
+
+        :return: what failed, a sentence for each service; empty when all went well.
+        :raises Refused: no service on the host has second factors.
+        """
+        those = [(claim, claim.forget_factor) for claim in self.persons if claim.forget_factor]
+        if not those:
+            raise Refused("no service on this host has second factors", cure="The sign-in page (`sso`) brings them.")
+        return self._each(those, name, "cannot remove the second factor of")
 
     def delete(self, claim: Person, name: str) -> None:
         """Delete what one service has.
@@ -110,6 +115,15 @@ cd "$d/data"
 find . -type f -print0 | sort -z | xargs -0r sha256sum -z >"$d/SHA256SUMS"
 tar --create --file=- --owner=0 --group=0 . --directory="$d" SHA256SUMS >&3
 """
+
+    def _each(self, commands: Iterable[tuple[Person, str]], name: str, fails: str) -> list[str]:
+        failed = []
+        for claim, command in commands:
+            try:
+                self._run(claim, command, name, fails)
+            except OperationFailed as error:
+                failed.append(error.what)
+        return failed
 
     def _run(self, claim: Person, command: str, name: str, fails: str) -> list[str]:
         if not command:

@@ -170,7 +170,7 @@ class Sso(Role[SsoConfig]):
                 fr="Seconds facteurs et sessions ouvertes de la page de connexion",
             ),
             show=f"{PERSON} show", export=f"{PERSON} export", delete=f"{PERSON} delete",
-            shut_out=f"{PERSON} shut-out",
+            shut_out=f"{PERSON} shut-out", forget_factor=f"{PERSON} forget-second-factor",
         )  # fmt: skip
         yield PersonalData(
             tr(en="Second factors", fr="Seconds facteurs"), where=conf.PERSISTENT, retention_days=None
