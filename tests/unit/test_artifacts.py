@@ -7,6 +7,7 @@ import json
 import os
 import re
 import tarfile
+import tempfile
 import tomllib
 from collections.abc import Iterator
 from dataclasses import replace
@@ -25,6 +26,7 @@ from houblon.artifacts.pins import LOCK, TEST_PINS
 from houblon.claims import Artifact
 from houblon.cli.app import run as houblon
 from houblon.errors import BadInput, OperationFailed
+from houblon.registry import discover
 from houblon.settings import Wrong
 from houblon.site import Site, load
 
@@ -178,6 +180,42 @@ def test_any_text_is_an_https_address_or_wrong(text: str) -> None:
     with contextlib.suppress(Wrong):
         found = manifest.https(text)
         assert re.fullmatch(r"(?i:https)://[!-~]+", found) and "@" not in urlsplit(found).netloc
+
+
+@pytest.mark.parametrize("architecture", manifest.ARCHITECTURES)
+def test_what_houblons_own_roles_pin_is_in_order(architecture: str) -> None:
+    folders = [role.folder for role in discover().roles.values() if (role.folder / "artifacts.toml").is_file()]
+    names = [found.name for folder in folders for found in manifest.read(folder / "artifacts.toml", architecture)]
+    assert names and len(names) == len(set(names))
+
+
+TOML = st.recursive(
+    st.one_of(st.text(max_size=5), st.integers(), st.booleans(), st.just(SUM), st.just("https://a.example/b")),
+    lambda inner: st.one_of(st.lists(inner, max_size=2), st.dictionaries(st.sampled_from(
+        ["toy", "version", "urls", "sha256", "top", "key", "amd64", "signature"]), inner, max_size=6)), max_leaves=8,
+)  # fmt: skip
+
+
+@given(st.one_of(st.text(max_size=80), st.dictionaries(st.sampled_from(["toy", "a", "../b"]), TOML, max_size=2)))
+def test_any_file_is_a_manifest_or_one_error(given_: str | dict[str, Any]) -> None:
+    text = given_ if isinstance(given_, str) else "".join(
+        f"{json.dumps(key)} = {inline(value)}\n" for key, value in given_.items()
+    )
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder) / "artifacts.toml"
+        file.write_bytes(text.encode("utf-8", "surrogatepass"))
+        for model in (manifest.Release, manifest.Locked, manifest.Test):
+            with contextlib.suppress(BadInput):
+                assert set(manifest.entries(file, model)) <= {"toy", "a"}
+
+
+def inline(value: Any) -> str:
+    """As TOML writes it on one line."""
+    if isinstance(value, dict):
+        return "{" + ", ".join(f"{key} = {inline(inner)}" for key, inner in value.items()) + "}"
+    if isinstance(value, list):
+        return "[" + ", ".join(map(inline, value)) + "]"
+    return json.dumps(value)
 
 
 def test_two_roles_cannot_pin_one_name(folder: Path) -> None:
