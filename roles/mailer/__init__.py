@@ -77,6 +77,7 @@ class Mailer(Role[MailerConfig]):
         category="system", licence="EPL-2.0 or IPL-1.0", homepage="https://www.postfix.org",
         source="https://github.com/vdukhovni/postfix",
     )  # fmt: skip
+    debian = (13,)
     by_section = True
     provides = ("mailer",)
 
