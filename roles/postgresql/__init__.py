@@ -136,8 +136,9 @@ class Postgresql(Role[PostgresqlConfig]):
         kit.ensure(
             "the database is sized for this host",
             check=f"{HOST_SCRIPT} check 2>/dev/null",
-            # No file of the model changes here, so nothing else would restart it.
-            run=f"{HOST_SCRIPT} write && systemctl try-restart {self.unit}",
+            # No file of the model changes here, so nothing else would restart it. Where other files keep it from
+            # starting, it is started once they have been put right.
+            run=f"{HOST_SCRIPT} write && {{ systemctl try-restart {self.unit} || :; }}",
         )
 
     def configure(self, kit: Kit) -> None:

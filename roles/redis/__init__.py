@@ -113,8 +113,9 @@ class Redis(Role[RedisConfig]):
         kit.ensure(
             "Redis is sized for this host",
             check=f"{HOST_SCRIPT} check 2>/dev/null",
-            # No file of the model changes here, so nothing else would restart it.
-            run=f"{HOST_SCRIPT} write && systemctl try-restart {UNIT}",
+            # No file of the model changes here, so nothing else would restart it. Where other files keep it from
+            # starting, it is started once they have been put right.
+            run=f"{HOST_SCRIPT} write && {{ systemctl try-restart {UNIT} || :; }}",
         )
 
     def configure(self, kit: Kit) -> None:
