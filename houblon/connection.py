@@ -129,7 +129,7 @@ class Connection:
             raise self._lost(error) from None
         finally:
             gevent.killall(jobs, block=False)
-            channel.close()
+            shut(channel)
         if status == -1:
             raise self._lost()
         return Result(status, _text(out), _text(err))
@@ -172,7 +172,7 @@ class Connection:
             raise self._lost(error) from None
         finally:
             gevent.killall([feeder, *readers], block=False)
-            channel.close()
+            shut(channel)
         if broken:
             return 141
         if status == -1:
@@ -305,6 +305,12 @@ class Connection:
             f"the line to {self.address} was lost{why}",
             cure="Run the command again: a run that was cut off is healed by the next.",
         )
+
+
+def shut(channel: paramiko.Channel) -> None:
+    """Close a channel, also of a line that is lost: paramiko would then raise EOFError, or what the socket says."""
+    with suppress(OSError, EOFError, paramiko.SSHException):
+        channel.close()
 
 
 def no_delay(transport: paramiko.Transport) -> None:

@@ -126,7 +126,7 @@ def foreign(model: Model, record: Record | None, seen: Seen, connection: Connect
         and not (isinstance(item, Link) and seen.links.get(item.path) == item.target)
     ]
     trees = [item for _, item in model.items() if isinstance(item, Release)]
-    found = releases.foreign(trees, record.releases() if record else frozenset(), seen)
+    found = releases.foreign(trees, known, seen)
     ports = [c for c in model.site.claims(Port) if c.role in new_roles and c.number != model.site.host.port]
     if not paths and not ports:
         return found

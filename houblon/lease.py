@@ -14,7 +14,7 @@ import shlex
 import gevent
 import paramiko
 
-from houblon.connection import Connection
+from houblon.connection import Connection, shut
 from houblon.errors import OperationFailed, Refused
 from houblon.operations.run import LEASE
 
@@ -48,7 +48,7 @@ rm -f {LEASE} /run/houblon/holder
         )
         answer = self._answer()
         if answer != "held":
-            self._channel.close()
+            shut(self._channel)
             if not answer.startswith("busy"):
                 raise OperationFailed(
                     f"the host cannot keep houblon's lease in /run/houblon: {answer or 'no answer'}",
@@ -66,7 +66,7 @@ rm -f {LEASE} /run/houblon/holder
             gevent.sleep(RENEW_SECONDS)
             try:
                 self._channel.sendall(b"\n")
-            except (OSError, paramiko.SSHException):
+            except (OSError, EOFError, paramiko.SSHException):
                 return
 
     def release(self) -> None:
@@ -79,7 +79,7 @@ rm -f {LEASE} /run/houblon/holder
                 pass
         except (OSError, EOFError, paramiko.SSHException):
             pass
-        self._channel.close()
+        shut(self._channel)
 
     def _answer(self) -> str:
         """The first line of the lease's process, or what it complains about."""

@@ -84,10 +84,6 @@ class Record:
         """All files and links that we have put on the host or were about to."""
         return frozenset(p for role in self.roles.values() for p in (*role.files, *role.links))
 
-    def releases(self) -> frozenset[str]:
-        """Names of all releases that we have put on the host or were about to."""
-        return frozenset(name for role in self.roles.values() for name in role.releases)
-
     def ours(self) -> frozenset[str]:
         """All files and links on the host that are certainly ours."""
         return self.paths() - frozenset(self.pending)

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from houblon.artifacts import cached, refusal, verdict
 from houblon.artifacts.needs import needed
 from houblon.claims import Artifact
 from houblon.errors import Refused
+from houblon.facts.releases import CACHE, Room
 from houblon.facts.snapshot import Seen
 from houblon.operations.run import Change
 from houblon.resources import Release
@@ -65,43 +67,47 @@ def check_room(releases: Iterable[Release], changes: Sequence[Change], seen: See
     :raises Refused: with the numbers.
     """
     planned = {change.subject for change in changes if change.kind == "release" and change.action != "delete"}
-    need: dict[str, int] = {}
-    inodes: dict[str, int] = {}
-    names: list[str] = []
-    rooms = seen.releases.rooms
-    for release in releases:
-        if f"{release.name} {release.version}" not in planned:
-            continue
+    mine = [release for release in releases if f"{release.name} {release.version}" in planned]
+    needs: dict[str, Need] = {}
+    for release in mine:
         about = verdict(release.artifact)
-        names.append(f"{release.name} {release.version}")
         send = max(0, about.size - seen.releases.archives.get(release.sha256, 0))
-        for room, count in (("cache", send), ("tree", about.unpacked + about.members * BLOCK)):
-            device = rooms[room].device
-            need[device] = need.get(device, 0) + count
-        inodes[rooms["tree"].device] = inodes.get(rooms["tree"].device, 0) + about.members
-    for where, path in (("tree", "/opt"), ("cache", "/var/cache")):
-        now = rooms.get(where)
-        if now is None or now.device not in need:
-            continue
-        mb, free = need[now.device] // 1_000_000 + RESERVE_MB, now.free_kb * 1024 // 1_000_000
+        home = f"/opt/{release.name}"
+        for path, size, files in ((CACHE, send, 1), (home, about.unpacked + about.members * BLOCK, about.members)):
+            need = needs.setdefault(seen.releases.rooms[path].device, Need(path, seen.releases.rooms[path]))
+            need.bytes += size
+            need.files += files
+    names = " and ".join(f"{release.name} {release.version}" for release in mine)
+    verb = "needs" if len(mine) == 1 else "need"
+    for need in needs.values():
+        mb, free = need.bytes // 1_000_000 + RESERVE_MB, need.room.free_kb * 1024 // 1_000_000
         if mb > free:
             raise Refused(
-                f"{' and '.join(names)} need{'s' if len(names) == 1 else ''} {mb} MB on the disk of {path}, "
-                f"{RESERVE_MB} MB of them to stay free, and {free} MB are free",
+                f"{names} {verb} {mb} MB on the disk of {need.path} ({RESERVE_MB} MB of them stay free), "
+                f"and {free} MB are free",
                 cure="Free some, or give the host a larger disk. Nothing was changed.",
             )
-        if now.inodes is not None and inodes.get(now.device, 0) > now.inodes:
+        if need.room.inodes is not None and need.files > need.room.inodes:
             raise Refused(
-                f"{' and '.join(names)} have {inodes[now.device]} files, and the disk of {path} has room for "
-                f"{now.inodes}",
+                f"{names} {verb} {need.files} inodes on the disk of {need.path}, and {need.room.inodes} are free",
                 cure="Delete files there, or make the file system anew with more inodes. Nothing was changed.",
             )
+
+
+@dataclass
+class Need:
+    """What a plan puts on one file system; ``path`` is a directory on it."""
+
+    path: str
+    room: Room
+    bytes: int = 0
+    files: int = 0
 
 
 def foreign(releases: Iterable[Release], known: frozenset[str], seen: Seen) -> list[str]:
     """Directories that our releases would go into and that somebody else made, each as a sentence.
 
-    :param known: names of the releases that an earlier apply recorded.
+    :param known: files and links that an earlier apply recorded or was about to make.
     """
-    names = {release.name for release in releases} - known
-    return [f"/opt/{name} exists and is not ours" for name in sorted(names) if f"/opt/{name}" in seen.releases.taken]
+    homes = {f"/opt/{release.name}" for release in releases if release.link not in known}
+    return [f"{home} exists and is not ours" for home in sorted(homes & seen.releases.taken)]

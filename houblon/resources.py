@@ -73,7 +73,7 @@ class Release:
 
     @property
     def key(self) -> str:
-        return f"{self.name}-{self.version}"
+        return f"{self.name}@{self.version}"
 
     @property
     def path(self) -> str:
@@ -93,7 +93,7 @@ class OldRelease:
 
     @property
     def key(self) -> str:
-        return f"{self.name}-{self.version}"
+        return f"{self.name}@{self.version}"
 
     @property
     def path(self) -> str:

@@ -41,8 +41,8 @@ release() {{ # KEY TREE ARCHIVE
   elif d=$(differs "$1" "$2"); [ -z "$d" ]; then printf '%s\tgood\n' "$1"
   else printf '%s\tchanged\n' "$1"; printf '%s\n' "$d" | head -n {MOST_NAMED} | sed 's/^/ /'; fi
 }}
-room() {{ # NAME DIRECTORY: device, free kibibytes and inodes of the file system it is, or will be, on
-  p=$2; while [ ! -d "$p" ]; do p=$(dirname -- "$p"); done
+room() {{ # DIRECTORY: device, free kibibytes and inodes of the file system it is, or will be, on
+  p=$1; while [ ! -d "$p" ]; do p=$(dirname -- "$p"); done
   printf '%s\t%s %s\n' "$1" "$(stat -c %d -- "$p")" "$(df -k --output=avail,iavail -- "$p" | tail -n1)"
 }}
 """
@@ -76,6 +76,7 @@ class ReleasesSeen:
 
     :param trees: by key.
     :param archives: bytes of the archive that the host already has, by sha256.
+    :param rooms: by directory: where archives are kept, and where trees go.
     :param taken: directories in /opt that exist although no release of ours was ever finished there.
     """
 
@@ -99,10 +100,12 @@ def look(releases: Iterable[Release]) -> str:
     lines.append("echo '#archives'")
     lines += [f"stat --printf '{i.sha256}\\t%s\\n' {part(i.sha256)} 2>/dev/null" for i in items]
     lines.append("echo '#rooms'")
-    lines += [f"room cache {CACHE}", "room tree /opt"]
+    names = sorted({i.name for i in items})
+    # Each may be a disk of its own.
+    lines += [f"room {path}" for path in (CACHE, *(shlex.quote(f"/opt/{name}") for name in names))]
     lines.append("echo '#taken'")
-    for name in sorted({i.name for i in items}):
-        home, ours = shlex.quote(f"/opt/{name}"), f"{LISTS}/{shlex.quote(name)}-*.stamp"
+    for name in names:
+        home, ours = shlex.quote(f"/opt/{name}"), f"{LISTS}/{shlex.quote(name)}@*.stamp"
         lines.append(f"[ -e {home} ] && ! ls {ours} >/dev/null 2>&1 && echo {home}")
     return "\n".join(lines)
 

@@ -14,6 +14,7 @@ from pathlib import Path
 from houblon.artifacts import cached, verdict
 from houblon.facts.releases import CACHE, FUNCTIONS, LISTS, part
 from houblon.facts.snapshot import STAMPS, Seen
+from houblon.operations.files import REPLACED
 from houblon.operations.run import Change, Run, StepFailed
 from houblon.resources import Batch, OldRelease, Release
 
@@ -24,6 +25,8 @@ PIECE_LIMIT_SECONDS = 120
 """A line that vanished must not keep the host's end of a piece waiting, and the next run with it."""
 UNPACK_SECONDS = 1800
 NAMED = 3
+PART_DAYS = 7
+"""After this nobody comes back for the first bytes of an archive."""
 
 
 def diff(batch: Batch, seen: Seen, run: Run) -> list[Change]:
@@ -146,53 +149,60 @@ def _send(item: Release, archive: Path, run: Run, step: str) -> None:
 
 
 def _unpack(item: Release, stale: Sequence[str]) -> str:
-    home = shlex.quote(f"/opt/{item.name}")
-    aside = shlex.quote(f"/opt/{item.name}/.{item.version}.new")
-    old = shlex.quote(f"/opt/{item.name}/.{item.version}.old")
-    tree = shlex.quote(item.path)
-    key = shlex.quote(item.key)
-    top = shlex.quote(item.artifact.top.strip("/") or ".")
+    home, tree, key = shlex.quote(f"/opt/{item.name}"), shlex.quote(item.path), shlex.quote(item.key)
+    top = shlex.quote(item.artifact.top)
     void = " ".join(shlex.quote(f"{STAMPS}/{name}") for name in stale)
     return rf"""set -eu
 umask 022
 {FUNCTIONS}
-a={aside}; t={tree}; o={old}; l={LISTS}/{key}; p={part(item.sha256)}
+h={home}; t={tree}; a=$h/.{shlex.quote(item.version)}.new; o=$h/.{shlex.quote(item.version)}.old
+l={LISTS}/{key}; p={part(item.sha256)}
+stop() {{ printf '%s\n' "$1" >&2; exit 65; }}
 trap 'rm -rf --one-file-system -- "$a"' EXIT
-rm -rf --one-file-system -- "$a" "$o"
-mkdir -p -- {home} {LISTS}
+# Whatever a killed run left, of other versions too.
+rm -rf --one-file-system -- "$h"/.*.new "$h"/.*.old
+mkdir -p -- "$h" {LISTS}
 mkdir -- "$a"
-tar --extract --file="$p" --directory="$a" --no-same-owner --no-same-permissions --no-acls --no-xattrs --no-selinux
+plainly='--no-same-owner --no-same-permissions --no-acls --no-xattrs --no-selinux'
+said=$(tar --extract --file="$p" --directory="$a" $plainly 2>&1) ||
+  stop "$(printf '%s\n' "$said" | head -n 2; df -h -- "$a" | tail -n 1)"
 n=$a/{top}
-[ -d "$n" ] && [ ! -L "$n" ] || {{ echo 'the archive lacks the directory '{top} >&2; exit 65; }}
+[ -d "$n" ] && [ ! -L "$n" ] || stop 'the archive lacks the directory '{top}
 bad=$(find "$n" ! -type f ! -type d ! -type l -print -quit)
-[ -z "$bad" ] || {{ echo "the archive holds what no release needs: $bad" >&2; exit 65; }}
-chown -Rh root:root -- "$n"
+[ -z "$bad" ] || stop "the archive holds what no release needs: $bad"
 chmod -R a=rX,a-st -- "$n"
 sums "$n" >"$l.sha256.new"
 names "$n" >"$l.tree.new"
 sync -f -- "$a"
 rm -f -- "$l.stamp" {void}
+# A tree without lists was never ours.
+if [ -e "$t" ] && [ ! -e "$l.tree" ]; then
+  r={REPLACED}/opt/{shlex.quote(item.name)}; mkdir -p -m 700 {REPLACED}; mkdir -p -- "$r"
+  [ ! -e "$r/${{t##*/}}" ] || stop "$r/${{t##*/}} is in the way of keeping what stands at $t"
+  mv -T -- "$t" "$r/${{t##*/}}"
+fi
+mv -f -- "$l.sha256.new" "$l.sha256"
+mv -f -- "$l.tree.new" "$l.tree"
 if [ -e "$t" ] || [ -L "$t" ]; then
   # Older coreutils cannot exchange: then there is a moment without the release.
   mv --exchange -T -- "$n" "$t" 2>/dev/null || {{ mv -T -- "$t" "$o"; mv -T -- "$n" "$t"; }}
 else
   mv -T -- "$n" "$t"
 fi
-mv -f -- "$l.sha256.new" "$l.sha256"
-mv -f -- "$l.tree.new" "$l.tree"
 printf '%s %s' {item.sha256} "$(witness "$t")" >"$l.stamp.new"
-sync -f -- {home}; sync -f -- {LISTS}
+sync -f -- "$h"; sync -f -- {LISTS}
 mv -f -- "$l.stamp.new" "$l.stamp"
 rm -rf --one-file-system -- "$o" "$p"
+find {CACHE} -name '*.part' -mtime +{PART_DAYS} -delete
 """
 
 
 def _delete(item: OldRelease) -> str:
-    tree, key = shlex.quote(item.path), shlex.quote(item.key)
+    home, tree, key = shlex.quote(f"/opt/{item.name}"), shlex.quote(item.path), shlex.quote(item.key)
     return f"""set -eu
-[ "$(readlink -f -- {shlex.quote(item.link)})" != {tree} ] || {{ echo 'it is in use' >&2; exit 65; }}
+[ "$(readlink -f -- {home}/current)" != {tree} ] || {{ echo 'it is in use' >&2; exit 65; }}
 rm -f -- {LISTS}/{key}.stamp
-rm -rf --one-file-system -- {tree} /opt/{shlex.quote(item.name)}/.{shlex.quote(item.version)}.*
+rm -rf --one-file-system -- {tree} {home}/.*.new {home}/.*.old
 rm -f -- {LISTS}/{key}.sha256 {LISTS}/{key}.tree
-rmdir --ignore-fail-on-non-empty -- /opt/{shlex.quote(item.name)}
+[ ! -d {home} ] || rmdir --ignore-fail-on-non-empty -- {home}
 """
