@@ -181,8 +181,18 @@ class Privatebin(Role[PrivatebinConfig]):
             kit.tree("/etc/logrotate.d/houblon-privatebin", days=self.config.address_days, logs=LOGS)
 
     def activate(self, kit: Kit) -> None:
+        # PrivateBin makes them with the first text; a backup and its comparison may come before.
+        kit.ensure(
+            "the tables of PrivateBin exist",
+            check=f"{SCRIPT} tables",
+            run=f"cd / && runuser -u {USER} -- env CONFIG_PATH={ETC} {SCRIPT} purge",
+            reads=(SCRIPT,),
+        )
         kit.tree(f"/etc/systemd/system/{PURGE}.service", f"/etc/systemd/system/{PURGE}.timer")
         kit.unit(f"{PURGE}.timer")
+        if not self.config.address_days:
+            # Not before nginx has been told to write there no more.
+            kit.absent(LOGS)
 
     def remove(self, kit: Kit) -> None:
         kit.absent(ETC, LOGS)
