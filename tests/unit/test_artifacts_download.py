@@ -122,6 +122,7 @@ def test_what_is_left_of_another_version_is_not_taken_up(shop: Shop, later: str)
         get(wanted)
     shop.pages["/toy"] = Page(TOY, tag=later)
     assert get(wanted) == TOY
+    assert shop.asked[-1] == ("/toy", "bytes=100000-" if later == '"2"' else "")
 
 
 def test_a_server_that_ignores_range_starts_anew(shop: Shop) -> None:
