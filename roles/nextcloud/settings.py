@@ -206,6 +206,8 @@ def ldap(
     }
     return {
         "configuration_prefixes": '["s01"]',
+        # A web server's process would know somebody who was removed for a month, and call who comes after `name_1234`.
+        "use_local_mapping_cache": "no",
         **{f"s01{key}": value for key, value in values.items()},
     }
 
