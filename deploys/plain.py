@@ -13,6 +13,7 @@ from typing import Any
 
 from pyinfra.context import host
 
+from houblon import releases
 from houblon.cli.ask import at_the_terminal
 from houblon.connect import Door as WayIn
 from houblon.connector import HoublonConnector
@@ -23,6 +24,7 @@ from houblon.operations import converge
 from houblon.operations.converge import describe
 from houblon.operations.run import Run
 from houblon.record import Record
+from houblon.resources import Release
 from houblon.site import Site, load
 from houblon.vault import Vault
 
@@ -45,12 +47,16 @@ def run(compute: Compute = build) -> None:
     model = compute(site, vault, record)
     seen = parse(connection.run(script_for([item for _, item in model.items()])).lines())
     known = record.ours() if record else frozenset()
+    trees = [item for _, item in model.items() if isinstance(item, Release)]
+    releases.check_pins(site, seen)
+    releases.check_there(site, trees, seen)
     way_in = WayIn(site, vault, at_the_terminal())
     ours = Run(connection, way_in, seen=seen, units=model.units(), known=known)
     operation: Any = converge
     for number, batch in enumerate(model.batches):
         # Names the changes; under `pyinfra -y` no operation looks at the host before all of them run.
         list(operation._inner(batch, number, ours))
+    releases.check_room(trees, ours.changes, seen)
     ours.executing = True
     for number, batch in enumerate(model.batches):
         # Unnamed operations print their arguments.
