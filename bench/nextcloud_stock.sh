@@ -1,12 +1,14 @@
+#!/bin/sh
 # Runs on the lab host of nextcloud.py: a second way to the same Nextcloud, as Debian's packages come.
 # $1: the name it is served at.
+set -eu
 fqdn=$1
 version=$(ls /etc/php | head -n 1)
 pg=$(ls /etc/postgresql | head -n 1)
 user=nextcloud
 
 # Debian's pool.d/www.conf without its comments. Another user than www-data, or the files could not be read.
-cat >/etc/php/$version/fpm/pool.d/www.conf <<END
+cat >"/etc/php/$version/fpm/pool.d/www.conf" <<END
 [www]
 user = $user
 group = $user
@@ -33,7 +35,7 @@ runuser -u postgres -- psql -q -p 5433 -d $user -c "GRANT ALL ON SCHEMA public T
 
 # The same settings but for what makes it fast. log_type and all else stay, so that both do the same work.
 cp -a /srv/nextcloud/config /srv/nextcloud/config-stock
-cd /srv/nextcloud/config-stock
+
 php$version -r '
     $file = $argv[1];
     require $file;
@@ -57,7 +59,7 @@ rm -f /srv/nextcloud/config-stock/houblon-host.config.php
 vhost=/etc/nginx/houblon/vhosts/$fqdn.conf
 : >/etc/nginx/conf.d/bench.conf
 for side in 8443 8444; do
-    awk '/^server \{/ { count++ } count == 2' $vhost |
+    awk '/^server \{/ { count++ } count == 2' "$vhost" |
         sed -e "s|include /etc/nginx/houblon/host/https.conf;|listen 127.0.0.1:$side ssl;|" -e '/limit_req /d' \
             >/etc/nginx/conf.d/bench-$side.conf
 done

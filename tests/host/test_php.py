@@ -206,3 +206,17 @@ def test_debian_s_own_server_is_off_unless_somebody_has_a_pool_there(toys: Appli
 def test_verify_finds_it_as_promised(toys: Applied) -> None:
     done = toys.cli("verify")
     assert "failed" not in done.stdout
+
+
+def test_nothing_is_left_of_a_program_that_is_gone(toys: Applied) -> None:
+    run(toys, "toyb", "session_start(); $_SESSION['x'] = 1; return 1;")
+    role = toys.site_folder / "roles" / "toy" / "__init__.py"
+    role.write_text(role.read_text().replace('("toya", "toyb")', '("toya",)'))
+    toys.cli("apply", "--yes")
+    places = "/var/lib/php/houblon/toyb /etc/houblon/php/*/toyb* /etc/systemd/system/houblon-php-toyb*"
+    assert toys.sh(f"ls -d {places}", False).strip() == ""
+    assert toys.sh("systemctl is-active houblon-php-toyb.socket houblon-php-toyb.service", False).split() == [
+        "inactive", "inactive",
+    ]  # fmt: skip
+    assert run(toys, "toya", "return 6;") == 6
+    assert toys.plan()["changes"] == []
