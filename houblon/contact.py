@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 from houblon import __version__, releases
-from houblon.claims import Port, Resource
+from houblon.claims import Artifact, Port, Resource
 from houblon.connection import Connection
 from houblon.errors import OperationFailed, Refused
 from houblon.facts.snapshot import Seen
@@ -40,6 +40,12 @@ def check_system(site: Site, seen: Seen) -> None:
         raise Refused(
             f"the host runs Debian {version}, the site file says {site.host.debian}",
             cure=f"Write `debian: {version}` under `host:`.", file=site.file, line=site.line_of_key("host"),
+        )  # fmt: skip
+    binary = any(claim.architecture != "all" for claim in site.claims(Artifact))
+    if binary and (machine := seen.facts.get("architecture")) != site.host.architecture:
+        raise Refused(
+            f"the host's architecture is {machine}, the site file says {site.host.architecture}",
+            cure=f"Write `architecture: {machine}` under `host:`.", file=site.file, line=site.line_of_key("host"),
         )  # fmt: skip
 
 
