@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import jinja2
 
+from houblon.claims import Artifact
 from houblon.errors import BadInput
 from houblon.resources import (
     Absent,
@@ -167,6 +168,7 @@ class Kit:
         ready: str = "",
         ready_seconds: int = 60,
         inputs: Iterable[str] = (),
+        releases: Iterable[Artifact] = (),
     ) -> None:
         """A systemd unit, restarted (or reloaded) when what it reads has changed.
 
@@ -174,12 +176,14 @@ class Kit:
         anything else that is no service), and ``inputs`` (any further text that stands for what it depends
         on).
 
+        :param releases: releases of other roles that it runs code from, as a PHP pool does.
         :param reload: a change outside /etc/systemd needs a reload only.
         :param ready: shell command that succeeds once the service really serves.
         """
         files = [f for b in self.batches for f in b.items if isinstance(f, File | Release)]
         if not name.endswith(".service"):
             files = [f for f in files if f.path.startswith(f"/etc/systemd/system/{name}")]
+        files += [Release(artifact) for artifact in releases]
         units = [f for f in files if f.path.startswith("/etc/systemd/")]
         others = [f for f in files if f not in units]
         restart, soft = (units, others) if reload else (files, [])

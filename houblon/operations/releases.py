@@ -43,6 +43,7 @@ def diff(batch: Batch, seen: Seen, run: Run) -> list[Change]:
         if now is not None and now.state == "good":
             continue
         run.touched[batch.role] += [item.path, item.link]
+        run.unpacked.append(item.path)
         archive = cached(item.artifact)
         if now is None or now.state == "missing":
             changes.append(Change(batch.role, batch.stage, "release", subject, "install", _cost(item, archive, seen)))
@@ -76,7 +77,7 @@ def perform(batch: Batch, changes: Sequence[Change], run: Run) -> None:
         verdict(item.artifact)
         push(item, archive, run)
         run.detail(f"{item.name} {item.version}: unpacking")
-        stale = run.stamps_read_from(batch, [item.path, item.link])
+        stale = run.stamps_read_from(batch, [item.path], releases=True)
         run.shell(_unpack(item, stale), timeout=UNPACK_SECONDS, step=f"unpack {item.name} {item.version}")
 
 

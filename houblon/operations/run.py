@@ -66,6 +66,8 @@ class Run:
     executing: bool = False
     changes: list[Change] = field(default_factory=list)
     planned: dict[int, set[tuple[str, str]]] = field(default_factory=dict)
+    unpacked: list[str] = field(default_factory=list)
+    """Releases that the plan installs or puts back, by path."""
     touched: defaultdict[str, list[str]] = field(default_factory=lambda: defaultdict(list))
     units: dict[str, tuple[UnitState, ...]] = field(default_factory=dict)
     known: frozenset[str] = frozenset()
@@ -99,11 +101,15 @@ lease=$(cat {LEASE} 2>/dev/null)
             raise StepFailed(output or f"exit status {result.exit_status}", step)
         return result
 
-    def stamps_read_from(self, batch: Batch, paths: Iterable[str]) -> list[str]:
-        """Stamps that no longer hold once these files are written."""
+    def stamps_read_from(self, batch: Batch, paths: Iterable[str], releases: bool = False) -> list[str]:
+        """Stamps that no longer hold once these files are written.
+
+        :param releases: the paths are releases, which units of any role may run code from.
+        """
         written = set(paths)
         stale = []
-        for unit in self.units.get(batch.role, ()):
+        roles = self.units.values() if releases else (self.units.get(batch.role, ()),)
+        for unit in (unit for role in roles for unit in role):
             if written & set(unit.restart_files):
                 stale.append(f"{unit.name}.restart")
             if written & set(unit.reload_files):

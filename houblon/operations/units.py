@@ -30,7 +30,7 @@ def _action(unit: UnitState, seen: Seen, run: Run, batch: Batch) -> tuple[str, s
         if now is None or now.load == "not-found":
             return None
         return ("stop", "") if now.active in ("active", "activating") or now.enabled == "enabled" else None
-    stale = run.stamps_read_from(batch, run.touched[batch.role])
+    stale = run.stamps_read_from(batch, [*run.touched[batch.role], *run.unpacked])
     if now is None or now.active != "active":
         return ("start", now.active if now and now.load == "loaded" else "")
     if f"{unit.name}.restart" in stale or seen.stamps.get(f"{unit.name}.restart") != unit.restart_on:

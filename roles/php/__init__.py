@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from houblon.contract import (
+    Artifact,
     Claim,
     Config,
     ConfigTest,
@@ -152,7 +153,9 @@ class Php(Role[PhpConfig]):
                 )
             kit.unit(f"{unit(pool)}.socket")
         for pool in self.pools:
-            kit.unit(f"{unit(pool)}.service", test=self.test(pool))
+            # A new release, or one that was put back: opcache would go on with what it compiled from the old files.
+            code = [claim for claim in self.site.claims(Artifact) if claim.role == pool.role]
+            kit.unit(f"{unit(pool)}.service", test=self.test(pool), releases=code)
 
     def remove(self, kit: Kit) -> None:
         kit.absent(f"{ETC}/host", DATA)
