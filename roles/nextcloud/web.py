@@ -90,7 +90,7 @@ location ~ \\.php(?:$|/) {{
     fastcgi_param front_controller_active true;
     fastcgi_pass unix:{socket};
     fastcgi_intercept_errors on;
-    # An upload goes straight to its place on the disk, a download straight to the visitor: neither is kept twice.
+    # Neither an upload nor a download is kept by nginx; PHP keeps the one it is given in Nextcloud's own directory.
     fastcgi_request_buffering off;
     fastcgi_max_temp_file_size 0;
     fastcgi_read_timeout 3600s;
