@@ -234,10 +234,11 @@ def test_what_was_lost_in_the_middle_is_made_again(site: Databases) -> None:
 def test_killed_while_data_is_written(site: Databases) -> None:
     """What was said to be written is there afterwards; both come back by themselves."""
     site.sql("svc-a", "CREATE TABLE IF NOT EXISTS log(n bigint)")
+    program = f"psql -XAtq -h {POSTGRESQL_DIRECTORY} -d svc-a"
     insert = "INSERT INTO log VALUES ($n) RETURNING n;"
     site.sh(
-        f"cd / && rm -f /tmp/written && for n in $(seq 100000); do echo \"{insert}\"; done |"
-        f" runuser -u svc-a -- psql -XAtq -h {POSTGRESQL_DIRECTORY} -d svc-a >/tmp/written 2>/dev/null &"
+        f"cd / && rm -f /tmp/written; (seq 1000000 | while read n; do echo \"{insert}\"; done |"
+        f" runuser -u svc-a -- {program} >/tmp/written) >/dev/null 2>&1 &"
     )
     soon(lambda: int(site.sh("wc -l </tmp/written")) > 200)
     before = site.sh(f"systemctl show -p MainPID --value {UNIT} redis-server.service").split()
