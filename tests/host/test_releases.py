@@ -137,7 +137,8 @@ class Toys:
         assert self.runs() == self.site.sh("cat /opt/toy/current/VERSION")
 
     def runs(self) -> str:
-        return self.site.sh("systemctl is-active --quiet toyd && cat /run/toyd/version").strip()
+        """The version of the toy that runs; empty when none does."""
+        return self.site.sh("systemctl is-active --quiet toyd && cat /run/toyd/version", check=False).strip()
 
     def on_disk(self) -> list[str]:
         return self.site.sh("ls -A /opt/toy").split()
@@ -262,6 +263,30 @@ def test_killed_while_unpacking(toys: Toys) -> None:
     assert toys.releases()[0]["action"] == "restore"
     toys.converge()
     assert toys.sent(made) == 0
+
+
+@pytest.mark.faults
+@pytest.mark.parametrize("moment", ["torn", "after"])
+def test_killed_at_each_command_of_a_move(toys: Toys, moment: str) -> None:
+    """Whatever was killed, something whole runs; and each run goes on from where the one before was killed."""
+    site, running = toys.site, toys.runs()
+    made = toys.publish(f"3.{moment}", 3_000_000)
+    for point in range(60):
+        done = subprocess.run(
+            [sys.executable, "-m", "tests.faults.killer", str(point), moment, str(site.site_folder)],
+            capture_output=True, text=True, stdin=subprocess.DEVNULL, env=environment(), timeout=300, check=False,
+        )
+        if done.returncode == 0:
+            break
+        assert done.returncode == -signal.SIGKILL, done.stdout + done.stderr
+        if moment == "torn":
+            toys.torn()
+        assert site.sh("cat /opt/toy/current/VERSION") in (running, made.version), done.stdout
+        # A restart that was under way goes on by itself.
+        wait_until(lambda: toys.runs() in (running, made.version), 20)
+    assert point > 3
+    toys.converge()
+    assert set(toys.on_disk()) == {running, made.version, "current"}
 
 
 def test_touched_code_is_named_and_put_back(toys: Toys) -> None:
