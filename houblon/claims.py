@@ -190,6 +190,7 @@ class PhpPool(Claim):
     :param settings: further php.ini settings, enforced.
     :param environment: variables the programs see.
     :param worker_mb: memory of one busy worker, in mebibytes; the provider decides how many there are.
+    :param request_seconds: longest time that one request may take.
     """
 
     name: str
@@ -198,6 +199,7 @@ class PhpPool(Claim):
     settings: tuple[tuple[str, str], ...] = ()
     environment: tuple[tuple[str, str], ...] = ()
     worker_mb: int = 64
+    request_seconds: int = 3600
 
     @property
     def socket(self) -> str:

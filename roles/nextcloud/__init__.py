@@ -85,6 +85,9 @@ class NextcloudConfig(Config):
 
     @model_validator(mode="after")
     def _known_groups(self) -> NextcloudConfig:
+        if "admin" in {*self.groups, self.admins, *self.second_factor}:
+            # Nextcloud would see the directory's as `admin_2`, make nobody an admin, and ask nobody for anything.
+            raise ValueError("Nextcloud has a group `admin` of its own; give the directory's group another name")
         hidden = sorted({*self.second_factor} - {*self.groups}) if self.groups else []
         if hidden:
             # Nextcloud does not see such a group, and would silently ask its members for nothing.
@@ -234,6 +237,8 @@ class Nextcloud(Role[NextcloudConfig]):
             ),
             environment=(("NEXTCLOUD_CONFIG_DIR", paths.CONFIG),),
             worker_mb=80,
+            # A large file on a slow line: a worker is held as long as it is downloaded.
+            request_seconds=24 * 3600,
         )  # fmt: skip
 
     def install(self, kit: Kit) -> None:

@@ -103,6 +103,7 @@ def enforced(
         "twofactor_enforced": "true" if second_factor else "false",
         "twofactor_enforced_groups": list(second_factor),
         "twofactor_enforced_excluded_groups": [],
+        "debug": False,
         "log_type": "syslog",
         "syslog_tag": USER,
         "loglevel": 2,
@@ -151,6 +152,8 @@ def app_settings(
             "backgroundjobs_mode": "cron",
             **({"emailTestSuccessful": "1"} if mailer else {}),
         },
+        # Or the links of somebody who was shut out would stay open.
+        "files_sharing": {"hide_disabled_user_shares": "yes"},
         "files": {"default_quota": "none" if quota_gb is None else f"{quota_gb} GB"},
         "theming": {"name": name, "url": f"https://{domain}/"},
         # Asking a foreign server about each password that is chosen here is no business of a default.
@@ -196,6 +199,7 @@ def ldap(
         "has_memberof_filter_support": "1",
         "use_memberof_to_detect_membership": "1",
         "ldap_admin_group": admins,
+        "ldap_mark_remnants_as_disabled": "1",
         "ldap_cache_ttl": "60",
         "ldap_connection_timeout": "5",
         "ldap_paging_size": "500",

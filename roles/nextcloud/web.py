@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from houblon.roles.nextcloud.paths import APPS, CODE, INSTALLED
 
-STATIC = "css|js|mjs|svg|gif|ico|jpg|png|webp|wasm|tflite|map|ogg|flac"
+STATIC = "css|js|mjs|svg|gif|ico|jpg|png|webp|wasm|tflite|map|ogg|flac|mp4|webm"
 
 # Anchored up to the message: a JSON string ends at the first quotation mark without a backslash, so nothing a visitor
 # writes (name, address of the page) can stand in for the address that nginx saw.
@@ -19,7 +19,7 @@ before = common.conf
 _daemon = nextcloud
 _text = "(?:[^"\\]|\\.)*"
 _head = \{"reqId":%(_text)s,"level":2,"time":%(_text)s,"remoteAddr":"<HOST>"
-_place = "user":%(_text)s,"app":"core","method":%(_text)s,"url":%(_text)s,"scriptName":%(_text)s
+_place = "user":%(_text)s,"app":%(_text)s,"method":%(_text)s,"url":%(_text)s,"scriptName":%(_text)s
 failregex = ^%(__prefix_line)s%(_head)s,%(_place)s,"message":"(?:Login failed:|Two-factor challenge failed:)
 """
 
@@ -78,6 +78,9 @@ location ~ ^/(?:build|tests|config|lib|3rdparty|templates|data|updater)(?:$|/) {
 location ~ ^/(?:\\.|autotest|occ|issue|indie|db_|console) {{
     return 404;
 }}
+location ~ ^/(?:composer\\.(?:json|lock)|package(?:-lock)?\\.json|core/shipped\\.json)$ {{
+    return 404;
+}}
 {extra if plugins else ""}\
 location ~ \\.php(?:$|/) {{
     rewrite ^/(?!index|remote|public|status|ocs/v[12]|ocs-provider/.+) /index.php$request_uri;
@@ -90,8 +93,9 @@ location ~ \\.php(?:$|/) {{
     fastcgi_param front_controller_active true;
     fastcgi_pass unix:{socket};
     fastcgi_intercept_errors on;
-    # Neither an upload nor a download is kept by nginx; PHP keeps the one it is given in Nextcloud's own directory.
-    fastcgi_request_buffering off;
+    # An upload is taken in whole before PHP sees it: PHP-FPM makes an empty file of one without a length (chunked
+    # transfer), and a slow one would hold a worker. Nextcloud's own programs send large files in pieces.
+    fastcgi_request_buffering on;
     fastcgi_max_temp_file_size 0;
     fastcgi_read_timeout 3600s;
 }}
