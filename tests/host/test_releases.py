@@ -66,7 +66,7 @@ WantedBy=multi-user.target
     def activate(self, kit: Kit) -> None:
         kit.unit("toyd.service", ready="test -s /run/toyd/version")
 '''
-TREE = """cd -P /opt/toy/current; find . -printf '%p %y %m %U:%G %l %T@\\n' | sort
+TREE = """cd -P /opt/toy/current; find . -printf '%p %y %m %U:%G %l\\n' | sort
 find . -type f -print0 | sort -z | xargs -0 sha256sum
 """
 LISTS = "cd /var/lib/houblon/releases; ls -l --time-style=full-iso; sha256sum *; ls -lA /var/cache/houblon"
