@@ -38,6 +38,8 @@ ETC = "/etc/privatebin"
 SCRIPT = "/usr/local/lib/houblon/privatebin"
 PURGE = "houblon-privatebin-purge"
 LOGS = "/var/log/nginx/privatebin"
+BURST = 60
+"""Requests of one address that are answered at once: an office that opens the same link."""
 WAIT_SECONDS = 10
 """Between two texts from the same address."""
 SECONDS = {
@@ -113,7 +115,7 @@ class Privatebin(Role[PrivatebinConfig]):
         yield self.pool
         yield Database("postgresql", USER)
         yield Resource(memory_mb=10, disk_mb=20)
-        yield RateLimit("privatebin", per_minute=60, burst=20)
+        yield RateLimit("privatebin", per_minute=120, burst=BURST)
         yield Vhost(self.fqdn, csp=None, deny=CLOSED, max_body_mb=self.config.max_mb + 1, snippet=self.snippet)
         yield HttpCheck(f"https://{self.fqdn}/", contains="js/privatebin.js")
         yield Unit(f"{PURGE}.timer", sandbox=None)
@@ -164,7 +166,7 @@ class Privatebin(Role[PrivatebinConfig]):
                 'set $houblon_sent "";\nif ($request_method = POST) {\n    set $houblon_sent 1;\n}\n'
                 f"access_log {LOGS}/sent.log houblon if=$houblon_sent;"
             )
-        return SNIPPET.replace("LOG", log).replace("CODE", CODE).replace("SOCKET", self.pool.socket)
+        return SNIPPET.replace("LOG", log).replace("CODE", CODE).replace("SOCKET", self.pool.socket).replace("BURST", str(BURST))
 
     def install(self, kit: Kit) -> None:
         kit.system_user(USER, home="/nonexistent")
@@ -225,7 +227,7 @@ location = / {
     rewrite ^ /index.php last;
 }
 location = /index.php {
-    limit_req zone=privatebin burst=20 nodelay;
+    limit_req zone=privatebin burst=BURST nodelay;
     try_files $uri =404;
     include /etc/nginx/houblon/php.conf;
     fastcgi_pass unix:SOCKET;
