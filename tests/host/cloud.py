@@ -56,10 +56,10 @@ class Cloud(People):
             "add", name, "--name", f"{name.title()} Orge", "--mail", f"{name}@{self.lab.domain}", "--password", *more,
             input=f"{password}\n",
         )  # fmt: skip
+        files = Files(self, name, password)
         # A tree without its fonts fails once for each person, when it draws their first letter.
-        self.occ(f"user:info {name}", check=False)
-        self.occ(f"user:info {name}")
-        return Files(self, name, password)
+        files.login()
+        return files
 
     def get(self, path: str, pair: tuple[str, str] | None = None) -> Answer:
         """What a stranger gets, or who has a name and a password."""
