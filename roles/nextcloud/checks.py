@@ -46,6 +46,7 @@ ERRORS = {
     r'"app":"files_trashbin".*"/[^/"]+/files_trashbin"': "looks for the trash of people who never deleted anything",
     r'"Error while expiring trashbin for user': "the same, in the line after it",
     r"Exception.InsufficientStorage": "somebody's quota is full",
+    r"Exception.ServerMaintenanceMode": "somebody came during a backup or an upgrade",
 }
 """What it logs as an error and is none, and why."""
 LAB_ERRORS = (r"lib/private/Avatar/Avatar\.php", r"core/js/common\.js", "internet_connection_check")
