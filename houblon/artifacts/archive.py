@@ -1,35 +1,41 @@
 """Judges an archive before anything is unpacked: whatever could reach outside its tree is refused.
 
 The archive is read as a stream, nothing is written. The rules are stricter than tar needs, so that every program that
-unpacks it later (GNU tar on the host) sees the same tree: canonical names below one top directory; links that climb
-only at their start; no member through a link; no path that is two things; a proper end, and nothing after it.
+unpacks it later (GNU tar on the host) sees the same tree: headers that can be read in one way only (`tar`); canonical
+names below one top directory; links that climb only at their start; no member through a link; no path twice; a proper
+end, and nothing after it. What the tree must look like once unpacked is summed up, for the host to compare.
 """
 
 from __future__ import annotations
 
 import bz2
 import gzip
-import io
+import hashlib
 import lzma
 import posixpath
 import re
-import tarfile
 import zlib
 from dataclasses import dataclass
 from pathlib import Path
 
+from houblon.artifacts.tar import Evil, Member, members
+
+__all__ = ["LISTING_SHELL", "RULES", "Contents", "Evil", "inspect"]
+
+RULES = 2
+"""Counted up when the rules change: what was judged by earlier ones is judged anew."""
 MEMBERS = 200_000
 """Most members of an archive; Nextcloud has 26 000."""
-_HEADER = 1024 * 1024
-"""Most bytes of one member's headers, long names included."""
 OVERHEAD = 512 * 1024 * 1024
 """Most bytes of headers and padding in an archive."""
+LISTING_SHELL = r"""listing() { # TREE: what must equal `Contents.listing`
+  ( cd -- "$1" && find . -type f -printf 'f\t%s\t%P\0' -o -type l -printf 'l\t%l\t%P\0' -o -printf '%y\t\t%P\0' |
+    LC_ALL=C sort -z | sha256sum | cut -d' ' -f1 )
+}
+"""
+"""A function for sh that says of an unpacked tree what `inspect` says of its archive (find(1) of GNU)."""
 _CONTROL = re.compile("[\x00-\x1f\x7f\ud800-\udfff]")
-_DAMAGE = (EOFError, OSError, zlib.error, lzma.LZMAError, tarfile.TarError, ValueError, OverflowError)
-
-
-class Evil(Exception):
-    """The archive must not be unpacked; the text says why."""
+_DAMAGE = (EOFError, OSError, zlib.error, lzma.LZMAError)
 
 
 @dataclass(frozen=True)
@@ -38,10 +44,13 @@ class Contents:
 
     :param size: of all its files, unpacked, in bytes.
     :param members: files, directories and links.
+    :param listing: SHA-256 of the unpacked tree's sorted listing: kind, size or link target, and path of each file
+        (a hard link is one), link and directory, also of those that only paths imply; see `LISTING_SHELL`.
     """
 
     size: int
     members: int
+    listing: str
 
 
 def inspect(path: Path, top: str, limit_mb: int) -> Contents:
@@ -53,32 +62,24 @@ def inspect(path: Path, top: str, limit_mb: int) -> Contents:
     """
     tree = Tree(top)
     limit = limit_mb * 1024 * 1024
-    size = members = 0
+    size = count = 0
     try:
         with _unpacked(path) as plain:
             stream = _Counted(plain, limit + OVERHEAD)
-            stream.allow(_HEADER)
-            # Blocks of 512 bytes, so that `stream` knows what the last block was that tarfile has seen.
-            with tarfile.open(fileobj=stream, mode="r|", bufsize=tarfile.BLOCKSIZE, encoding="utf-8") as tar:
-                while True:
-                    stream.allow(tar.offset + _HEADER)
-                    member = tar.next()
-                    if member is None:
-                        break
-                    tar.members = []  # type: ignore[attr-defined] # it would keep them all
-                    tree.add(member)
-                    members += 1
-                    size += member.size if member.isreg() else 0
-                    if max(members, len(tree.kinds)) > MEMBERS:
-                        raise Evil(f"it has more than {MEMBERS} members")
-                    if size > limit:
-                        raise Evil(f"it holds more than {limit_mb} MB unpacked")
+            for member in members(stream.exactly):
+                tree.add(member)
+                count += 1
+                size += member.size
+                if max(count, len(tree.kinds)) > MEMBERS:
+                    raise Evil(f"it has more than {MEMBERS} members")
+                if size > limit:
+                    raise Evil(f"it holds more than {limit_mb} MB unpacked")
             stream.end()
     except _DAMAGE as error:
         raise Evil(f"it is damaged or cut off ({_reason(error)})") from None
     if not tree.kinds:
         raise Evil("it is empty")
-    return Contents(size, members)
+    return Contents(size, count, tree.listing())
 
 
 class Tree:
@@ -87,8 +88,10 @@ class Tree:
     def __init__(self, top: str) -> None:
         self.top = top
         self.kinds: dict[str, str] = {}
+        self._says: dict[str, str] = {}
+        """Of files their sizes, of links their targets."""
 
-    def add(self, member: tarfile.TarInfo) -> None:
+    def add(self, member: Member) -> None:
         """Take in one more member.
 
         :raises Evil: saying why it is refused.
@@ -110,29 +113,36 @@ class Tree:
             if self.kinds.setdefault(parent, "directory") != "directory":
                 raise Evil(f"{_shown(name)} goes through a {self.kinds[parent]}, not a directory")
             parent = posixpath.dirname(parent)
-        if self.kinds.setdefault(name, kind) != kind:
-            raise Evil(f"{_shown(name)} is both a {self.kinds[name]} and a {kind}")
+        if name in self.kinds and (kind, self.kinds[name]) != ("directory", "directory"):
+            twice = kind == self.kinds[name]
+            raise Evil(f"{_shown(name)} is " + ("there twice" if twice else f"both a {self.kinds[name]} and a {kind}"))
+        self.kinds[name] = kind
         if name == self.top and kind != "directory":
             raise Evil(f"{self.top} is no directory")
+        if kind == "file":
+            self._says[name] = self._says[member.target] if member.kind == "hard link" else str(member.size)
+        elif kind == "link":
+            self._says[name] = member.target
 
-    def _kind(self, member: tarfile.TarInfo) -> str:
-        if member.isdir():
-            return "directory"
-        if member.issym():
-            self._target(member.name, member.linkname)
-            return "link"
-        if member.islnk():
+    def listing(self) -> str:
+        """See `Contents`."""
+        lines = sorted(
+            f"{kind[0]}\t{self._says.get(name, '')}\t{name[len(self.top) + 1:]}".encode()
+            for name, kind in self.kinds.items()
+        )
+        return hashlib.sha256(b"".join(line + b"\0" for line in lines)).hexdigest()
+
+    def _kind(self, member: Member) -> str:
+        if member.kind == "link":
+            self._target(member.name, member.target)
+        if member.kind == "hard link":
             # tar makes it from the root of the archive on, and a link to a link would move that to another depth.
-            if self.kinds.get(member.linkname) != "file":
-                raise Evil(f"{_shown(member.name)} is a hard link to {_shown(member.linkname)}, no file before it")
+            if self.kinds.get(member.target) != "file":
+                raise Evil(f"{_shown(member.name)} is a hard link to {_shown(member.target)}, no file before it")
             return "file"
-        if not member.isreg() or member.issparse():
-            raise Evil(f"{_shown(member.name)} is neither file, directory nor link")
-        if member.size < 0:
-            raise Evil(f"{_shown(member.name)} has no possible size")
-        if member.mode & 0o6000:
+        if member.kind == "file" and member.mode & 0o6000:
             raise Evil(f"{_shown(member.name)} would run with another user's rights (setuid)")
-        return "file"
+        return member.kind
 
     def _target(self, name: str, target: str) -> None:
         steps = target.split("/")
@@ -145,44 +155,40 @@ class Tree:
             raise Evil(f"{_shown(name)} is a link to {_shown(target)}, out of the tree")
 
 
-class _Counted(io.RawIOBase):
-    """A stream that is read forwards, not further than allowed, and that knows what its last block was.
+class _Counted:
+    """A stream that is read forwards.
 
     :param most: bytes it may have in all.
     """
 
-    def __init__(self, inner: io.BufferedIOBase, most: int) -> None:
-        super().__init__()
-        self._inner, self._most, self._allowed, self._read = inner, most, 0, 0
-        self._last = b""
+    def __init__(self, inner: gzip.GzipFile | bz2.BZ2File | lzma.LZMAFile, most: int) -> None:
+        self._inner, self._left = inner, most
 
-    def allow(self, position: int) -> None:
-        """Let it be read up to this position."""
-        self._allowed = min(position, self._most)
+    def exactly(self, size: int) -> bytes:
+        """The next bytes.
 
-    def readable(self) -> bool:
-        return True
-
-    def read(self, size: int = -1) -> bytes:
-        if self._read + size > self._allowed:
-            raise Evil("its headers are larger than any real one's")
-        self._last = self._inner.read(size)
-        self._read += len(self._last)
-        return self._last
+        :raises EOFError: there are fewer.
+        """
+        data = self._read(size)
+        if len(data) < size:
+            raise EOFError("it ends too early")
+        return data
 
     def end(self) -> None:
-        """Read what follows the last member: zeros, at least one block.
+        """Read what follows the last member: zeros.
 
-        :raises Evil: tarfile stopped at what is no end, where another program might go on.
+        :raises Evil: there is more, which another program might unpack.
         """
-        self._allowed = self._most + 65536
-        chunk = self._last
-        if len(chunk) < tarfile.BLOCKSIZE:
-            raise Evil("it is cut off")
-        while chunk:
+        while chunk := self._read(1 << 16):
             if chunk.count(0) != len(chunk):
-                raise Evil("it is damaged: after its last readable member there is more")
-            chunk = self.read(65536)
+                raise Evil("it is damaged: after its last member there is more")
+
+    def _read(self, size: int) -> bytes:
+        if size > self._left:
+            raise Evil("its headers are larger than any real one's")
+        data = self._inner.read(size)
+        self._left -= len(data)
+        return data
 
 
 def _unpacked(path: Path) -> gzip.GzipFile | bz2.BZ2File | lzma.LZMAFile:
