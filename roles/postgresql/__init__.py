@@ -33,7 +33,6 @@ ENGINE = "postgresql"
 SCRIPT = "/usr/local/lib/houblon/postgresql"
 HOST_SCRIPT = "/usr/local/lib/houblon/postgresql-host"
 NAMES = "/etc/houblon/postgresql.databases"
-READY = f"cd / && runuser -u postgres -- psql -XAtq -h {POSTGRESQL_DIRECTORY} -d postgres -c 'SELECT 1'"
 NAME = re.compile(r"[a-z][a-z0-9_-]{0,30}")
 RESERVED = ("postgres", "public", "none", "template0", "template1")
 AUTO = """\
@@ -155,8 +154,8 @@ class Postgresql(Role[PostgresqlConfig]):
         )  # fmt: skip
 
     def activate(self, kit: Kit) -> None:
-        kit.unit(self.unit, test=self._test(), ready=READY)
-        kit.tree(SCRIPT, mode=0o755, names=NAMES, socket=POSTGRESQL_DIRECTORY, builtin=self.version >= 17)
+        kit.unit(self.unit, test=self._test(), ready=self._ready())
+        kit.tree(SCRIPT, mode=0o755, names=NAMES, psql=self._psql(), builtin=self.version >= 17)
         kit.file(NAMES, "".join(f"{name}\n" for name in self.databases()))
         kit.ensure(
             "databases, their owners and who may enter them",
@@ -174,6 +173,13 @@ class Postgresql(Role[PostgresqlConfig]):
                     # Without the script PostgreSQL has been taken off the host, with its files left behind.
                     check=f"[ ! -x {SCRIPT} ] || {SCRIPT} gone {claim.name}", run=f"{SCRIPT} drop {claim.name}",
                 )  # fmt: skip
+
+    def _psql(self) -> str:
+        """psql as PostgreSQL's superuser; not Debian's `psql`, a program in Perl that looks for the right one first."""
+        return f"runuser -u postgres -- {self.programs}/psql -XAtq -h {POSTGRESQL_DIRECTORY} -d postgres"
+
+    def _ready(self) -> str:
+        return f"cd / && {self._psql()} -c 'SELECT 1'"
 
     def _test(self) -> str:
         """Ask the server to read its configuration: it prints one setting, and does not start."""
