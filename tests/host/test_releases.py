@@ -322,7 +322,7 @@ def test_a_tree_that_was_copied_whole_is_still_good(toys: Toys) -> None:
 def test_only_the_deep_check_sees_what_the_file_system_did_not(toys: Toys) -> None:
     """As a failing disk would: the witness still holds, the content does not."""
     site, stamp = toys.site, f"/var/lib/houblon/releases/toy@{toys.runs()}.stamp"
-    site.sh(f"""set -e; cd -P /opt/toy/current; printf 9 >lib/009; printf X >lib/010
+    site.sh(f"""set -e; cd -P /opt/toy/current; printf Y >lib/009; printf X >lib/010
         w=$(find . -printf '%C@ %s %m %U:%G %p\\n' | LC_ALL=C.UTF-8 sort | sha256sum | cut -d' ' -f1)
         printf '%s %s' "$(cut -d' ' -f1 {stamp})" "$w" >{stamp}""")
     assert site.plan()["changes"] == []
