@@ -19,10 +19,11 @@ from houblon.claims import Artifact
 from houblon.connection import Connection, Result
 from houblon.errors import Refused
 from houblon.facts.releases import FUNCTIONS, ReleaseSeen, Room, deeply, look, read
-from houblon.facts.snapshot import Seen
+from houblon.facts.snapshot import Seen, UnitSeen
 from houblon.kit import Kit
 from houblon.model import unneeded
 from houblon.operations import releases as operation
+from houblon.operations import units
 from houblon.operations.run import LEASE, Change, Run, StepFailed
 from houblon.record import Record, RoleRecord, _moved, union
 from houblon.resources import Batch, Link, OldRelease, Release, UnitState
@@ -363,6 +364,19 @@ def test_a_role_s_release_restarts_what_runs_from_it(tmp_path: Path) -> None:
     assert asked("1.0", "a")[1].restart_on == unit.restart_on
     assert asked("1.0", "b")[1].restart_on != unit.restart_on
     assert asked("1.1", "a")[1].restart_on != unit.restart_on
+
+
+def test_what_runs_a_release_for_another_role_restarts_with_it(stored: Path) -> None:
+    """A PHP pool, say: it would go on with what it has compiled."""
+    pool = UnitState("pool.service", restart_on="stamp", restart_files=(RELEASE.path,))
+    batch = Batch("php", "activate", (pool,))
+    for found, expected in ((state("good"), []), (state("changed", "a"), ["restart"])):
+        found.units["pool.service"] = UnitSeen("loaded", "active", "running", "enabled", False, "notify")
+        found.stamps["pool.service.restart"] = "stamp"
+        run = Run(cast(Connection, None), seen=found, units={"php": (pool,)})
+        operation.diff(Batch("toyapp", "install", (RELEASE,)), found, run)
+        assert [change.action for change in units.diff(batch, found, run)] == expected
+    assert run.stamps_read_from(batch, [RELEASE.path], releases=True) == ["pool.service.restart"]
 
 
 def test_names_never_meet() -> None:
