@@ -6,6 +6,7 @@ account.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from typing import Annotated, Any, Literal, Self
 
@@ -166,7 +167,8 @@ class Privatebin(Role[PrivatebinConfig]):
                 'set $houblon_sent "";\nif ($request_method = POST) {\n    set $houblon_sent 1;\n}\n'
                 f"access_log {LOGS}/sent.log houblon if=$houblon_sent;"
             )
-        return SNIPPET.replace("LOG", log).replace("CODE", CODE).replace("SOCKET", self.pool.socket).replace("BURST", str(BURST))
+        words = {"LOG": log, "CODE": CODE, "SOCKET": self.pool.socket, "BURST": str(BURST)}
+        return re.sub("|".join(words), lambda found: words[found[0]], SNIPPET)
 
     def install(self, kit: Kit) -> None:
         kit.system_user(USER, home="/nonexistent")
