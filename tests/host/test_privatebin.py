@@ -194,7 +194,7 @@ def test_a_text_goes_from_browser_to_browser(paste: Applied) -> None:
 def test_the_browser_s_language_is_taken_when_the_site_has_several(web: httpx.Client) -> None:
     for asked, got in (("en", "en"), ("fr", "fr"), ("en-GB,fr;q=0.5", "en"), ("de", "de"), ("tlh", "fr"), ("", "fr")):
         web.cookies.clear()
-        assert f'<html lang="{got}"' in web.get("", headers={"Accept-Language": asked}).raise_for_status().text
+        assert f'<html lang="{got}"' in web.get("", headers={"Accept-Language": asked}).raise_for_status().text, asked
 
 
 def test_headers_are_upstream_s_and_the_site_s(web: httpx.Client) -> None:
