@@ -22,13 +22,14 @@ from pyinfra.api.state import StateStage
 from houblon import record as records
 from houblon import releases
 from houblon import site as sites
-from houblon.claims import Artifact
+from houblon.claimjson import claim_from_json
+from houblon.claims import Artifact, Database
 from houblon.connect import Asking
 from houblon.errors import HoublonError, OperationFailed, Refused
 from houblon.lease import Lease
 from houblon.model import build, removal, secret_specs
 from houblon.operations.run import Run, StepFailed
-from houblon.record import Record
+from houblon.record import Record, RoleRecord
 from houblon.session import Options, Plan, Session, Unmade, prepare, pyinfra_state
 
 if TYPE_CHECKING:
@@ -109,7 +110,7 @@ def remove(
             before = session.site
             session.site, session.unmanaged, idle = _without(site.folder, session.record, name)
             gone = {role: session.record.roles.pop(role) for role in (name, *idle)}
-            kept = [] if purge else list(gone[name].data)
+            kept = [] if purge else [*gone[name].data, *_databases(gone[name])]
             session.model = build(session.site, vault, session.record)
             # The others first: nginx must have let go of a vhost's files before they vanish.
             for role, known in gone.items():
@@ -181,6 +182,12 @@ def _without(folder: Path, record: Record, name: str) -> tuple[Site, list[str], 
         raise Refused(f"what is still on this host needs {name}", cure=f"Remove first: {', '.join(sorted(services))}.")
     idle = sorted(set(record.roles) - placed - services - {name})
     return site, sorted(services), idle
+
+
+def _databases(gone: RoleRecord) -> list[str]:
+    """What providers keep of a role that goes, in words."""
+    claims = [claim_from_json(data)[0] for data in gone.claims]
+    return [f"the {claim.engine} database {claim.name}" for claim in claims if isinstance(claim, Database)]
 
 
 def _carry_out(

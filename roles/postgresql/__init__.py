@@ -33,6 +33,8 @@ ENGINE = "postgresql"
 SCRIPT = "/usr/local/lib/houblon/postgresql"
 HOST_SCRIPT = "/usr/local/lib/houblon/postgresql-host"
 NAMES = "/etc/houblon/postgresql.databases"
+# Not runuser, which opens a session and says so in the journal, each minute.
+AS_POSTGRES = "setpriv --reuid postgres --regid postgres --init-groups --"
 NAME = re.compile(r"[a-z][a-z0-9_-]{0,30}")
 RESERVED = ("postgres", "public", "none", "template0", "template1")
 AUTO = """\
@@ -127,7 +129,7 @@ class Postgresql(Role[PostgresqlConfig]):
         kit.ensure(
             "pages of the database carry checksums",
             check=f"LC_ALL=C {self.programs}/pg_controldata {self.data} | grep -q '^Data page checksum version: *1$'",
-            run=f"systemctl stop {self.unit} && runuser -u postgres -- {self.programs}/pg_checksums --enable "
+            run=f"systemctl stop {self.unit} && {AS_POSTGRES} {self.programs}/pg_checksums --enable "
             f"-D {self.data} 2>&1",
             timeout_seconds=3600,
         )
@@ -176,7 +178,7 @@ class Postgresql(Role[PostgresqlConfig]):
 
     def _psql(self) -> str:
         """psql as PostgreSQL's superuser; not Debian's `psql`, a program in Perl that looks for the right one first."""
-        return f"runuser -u postgres -- {self.programs}/psql -XAtq -h {POSTGRESQL_DIRECTORY} -d postgres"
+        return f"{AS_POSTGRES} {self.programs}/psql -XAtq -h {POSTGRESQL_DIRECTORY} -d postgres"
 
     def _ready(self) -> str:
         return f"cd / && {self._psql()} -c 'SELECT 1'"
@@ -184,7 +186,7 @@ class Postgresql(Role[PostgresqlConfig]):
     def _test(self) -> str:
         """Ask the server to read its configuration: it prints one setting, and does not start."""
         return (
-            f"runuser -u postgres -- {self.programs}/postgres -D {self.data} "
+            f"{AS_POSTGRES} {self.programs}/postgres -D {self.data} "
             f"-c config_file={self.conf}/postgresql.conf -C shared_buffers >/dev/null"
         )
 

@@ -66,13 +66,14 @@ class Databases(Applied):
         return self.sh(script, check=False).strip()
 
 
-def take_off(site: Applied, service: str, *options: str) -> None:
+def take_off(site: Applied, service: str, *options: str) -> str:
     """`houblon remove SERVICE SITE`."""
     done = subprocess.run(
         [sys.executable, "-m", "houblon", "remove", service, str(site.site_folder), "--yes", *options],
         capture_output=True, text=True, timeout=600, check=False, env=environment(),
     )  # fmt: skip
     assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
 
 
 def add_toy(site: Applied, name: str, *, lists: bool = False) -> None:
@@ -267,7 +268,7 @@ def test_alarms_ring(site: Databases) -> None:
 def test_data_outlives_its_service_until_a_removal_says_otherwise(site: Databases) -> None:
     site.redis("a", "SET svc-a:kept 1")
     site.edit("  a:\n  b:\n", "  a:\n")
-    take_off(site, "b")
+    assert "Its data is kept in the postgresql database svc-b" in take_off(site, "b")
     assert site.sql("postgres", "TABLE letters", "svc-b") == "private"
     assert "FATAL" in site.sql("svc-b", "SELECT 1"), "nobody gets in any more"
     assert "postgresql database svc-b" in site.cli("status", check=False).stdout
