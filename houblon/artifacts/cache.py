@@ -2,7 +2,8 @@
 
 A file that has its final name there was verified: its sum, its signature where upstream signs, and its contents. It
 gets that name by one rename, from ``<name>.part``, which one process at a time holds locked and which is resumed by the
-next. Beside it lies ``<name>.json`` with what was found, so that a large archive is read once.
+next. Beside it lies ``<name>.json`` with what was found, so that a large archive is unpacked once. Disks lose bytes,
+too: what is about to be handed on is summed again (`damaged`).
 """
 
 from __future__ import annotations
@@ -14,19 +15,20 @@ import json
 import os
 import re
 import time
-from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import asdict, dataclass, replace
 from io import FileIO
 from pathlib import Path
 from urllib.parse import urlsplit
 
 from houblon.artifacts import archive, signature
-from houblon.artifacts.download import Client, DiskFull, Progress, Unavailable, full, write
+from houblon.artifacts.download import Client, DiskFull, Progress, TooLarge, Unavailable, full, write
 from houblon.claims import Artifact
 from houblon.errors import BadInput, CannotConnect, HoublonError, OperationFailed, Refused
 
 _NAMED = re.compile(r".+-([0-9a-f]{16})")
 _CHUNK = 1024 * 1024
+_NOTE_BYTES = 64 * 1024
 
 
 @dataclass(frozen=True)
@@ -37,12 +39,18 @@ class Verdict:
     :param size: of the archive, in bytes.
     :param unpacked: bytes of its files, unpacked.
     :param members: files, directories and links in it.
+    :param listing: what its tree is once unpacked (`archive.Contents`).
+    :param signed: upstream's signature of it was checked.
+    :param rules: those it was judged by (`archive.RULES`).
     """
 
     sha256: str
     size: int
     unpacked: int
     members: int
+    listing: str
+    signed: bool = False
+    rules: int = archive.RULES
 
 
 class Mismatch(Exception):
@@ -61,30 +69,56 @@ def place(artifact: Artifact) -> Path:
 
 
 def cached(artifact: Artifact) -> Path | None:
-    """The verified archive, or None when the cache does not have it. Does not read it."""
+    """The verified archive, or None when the cache does not have it. Does not read it.
+
+    One that came when its pin had no signature is not there once it has.
+    """
     path = place(artifact)
-    return path if path.is_file() else None
+    if not path.is_file() or (artifact.signature and not _signed(path)):
+        return None
+    return path
 
 
 def verdict(artifact: Artifact) -> Verdict:
-    """What is known of a cached archive; found out anew when that was never written down for this pin.
+    """What is known of a cached archive; found out anew when it was never written down for this pin and these rules.
 
     :raises Refused: it is not in the cache, or not what was pinned; in the latter case it is deleted.
+    :raises OperationFailed: it was to be deleted, and cannot be.
     """
     path = place(artifact)
-    known = _known(path)
-    if known and known.sha256 == artifact.sha256 and known.unpacked <= artifact.limit_mb * 1024 * 1024:
-        return known
-    if not path.is_file():
+    if cached(artifact) is None:
         raise Refused(
             f"{_called(artifact)} is not in the cache", cure="Get it with `houblon artifacts fetch`.", file=path
         )
+    known = _known(path)
+    if known and known.sha256 == artifact.sha256 and known.unpacked <= artifact.limit_mb * 1024 * 1024:
+        return known
+    signed = _signed(path)
     try:
-        found = _judged(path, artifact)
+        found = replace(_judged(path, artifact), signed=signed)
     except Mismatch as error:
         _forget(path)
         raise Refused(f"{_called(artifact)} is refused: {error}", cure=_DELETED, file=path) from None
-    _note(path, found)
+    # Without a note it is found out once more the next time.
+    with contextlib.suppress(DiskFull, OSError):
+        _note(path, found)
+    return found
+
+
+def damaged(artifacts: Iterable[Artifact]) -> list[Artifact]:
+    """Those whose cached archives no longer have the sum that they were verified with; these are deleted.
+
+    Reads them whole: some 200 MB a second. Afterwards they are `missing`, and `refusal` says how to get them.
+
+    :raises OperationFailed: one is damaged and cannot be deleted.
+    :raises BadInput: one cannot be read.
+    """
+    found = []
+    for artifact in artifacts:
+        path = cached(artifact)
+        if path and sha256(path) != artifact.sha256:
+            _forget(path)
+            found.append(artifact)
     return found
 
 
@@ -173,9 +207,7 @@ def intact(path: Path) -> bool:
     :raises BadInput: it cannot be read.
     """
     match = _NAMED.fullmatch(path.name)
-    known = _known(path)
-    expected = known.sha256 if known else match[1] if match else ""
-    if expected and sha256(path).startswith(expected) and match and expected.startswith(match[1]):
+    if match and (found := sha256(path)).startswith(match[1]) and _noted(path).get("sha256") in (None, found):
         return True
     _forget(path)
     return False
@@ -198,15 +230,16 @@ def _from(
 ) -> None:  # fmt: skip
     limit = artifact.limit_mb * 1024 * 1024
     for _ in range(2):
-        resumed = client.file(url, part, _memory(artifact), limit, progress)
+        resumed = False
         try:
+            resumed = client.file(url, part, _memory(artifact), limit, progress)
             return _keep(artifact, part, key, lambda: client.text(artifact.signature))
-        except Mismatch:
+        except (Mismatch, TooLarge) as error:
             part.truncate(0)
             _memory(artifact).unlink(missing_ok=True)
             # What an earlier run left may be to blame: once more, from the beginning.
             if not resumed:
-                raise
+                raise Mismatch(str(error)) from None
     raise AssertionError
 
 
@@ -225,7 +258,7 @@ def _keep(artifact: Artifact, part: FileIO, key: Path | None, signed: Callable[[
         except signature.Forged as error:
             raise Mismatch(f"its signature is not good ({error})") from None
     os.fsync(part.fileno())
-    _note(place(artifact), found)
+    _note(place(artifact), replace(found, signed=bool(artifact.signature)))
     path.replace(place(artifact))
     _memory(artifact).unlink(missing_ok=True)
 
@@ -238,7 +271,7 @@ def _judged(path: Path, artifact: Artifact) -> Verdict:
         contents = archive.inspect(path, artifact.top, artifact.limit_mb)
     except archive.Evil as error:
         raise Mismatch(str(error)) from None
-    return Verdict(found, path.stat().st_size, contents.size, contents.members)
+    return Verdict(found, path.stat().st_size, contents.size, contents.members, contents.listing)
 
 
 @contextlib.contextmanager
@@ -310,25 +343,46 @@ def _beside(path: Path) -> Path:
     return path.with_name(path.name + ".json")
 
 
+def _noted(path: Path) -> dict[str, object]:
+    try:
+        with _beside(path).open("rb") as stream:
+            found = json.loads(stream.read(_NOTE_BYTES))
+    except (OSError, ValueError):
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
 def _known(path: Path) -> Verdict | None:
     try:
-        found = Verdict(**json.loads(_beside(path).read_text("utf-8")))
-        return found if found.size == path.stat().st_size and isinstance(found.unpacked, int) else None
-    except (OSError, ValueError, TypeError):
+        found = Verdict(**_noted(path))  # type: ignore[arg-type] # a TypeError, or compared below
+        whole = found.rules == archive.RULES and found.size == path.stat().st_size and isinstance(found.unpacked, int)
+    except (OSError, TypeError):
         return None
+    return found if whole else None
+
+
+def _signed(path: Path) -> bool:
+    """Whether the signature was checked, whatever the rules were for the rest."""
+    return _noted(path).get("signed") is True
 
 
 def _note(path: Path, found: Verdict) -> None:
     try:
         _beside(path).write_text(json.dumps(asdict(found)) + "\n", encoding="utf-8")
     except OSError as error:
-        _beside(path).unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            _beside(path).unlink(missing_ok=True)
         raise full(error) from None
 
 
 def _forget(path: Path) -> None:
-    path.unlink(missing_ok=True)
-    _beside(path).unlink(missing_ok=True)
+    try:
+        path.unlink(missing_ok=True)
+        _beside(path).unlink(missing_ok=True)
+    except OSError as error:
+        raise OperationFailed(
+            f"this archive is damaged, and cannot be deleted: {error.strerror}", file=path, cure="Delete it by hand."
+        ) from None
 
 
 def _read(stream: object, source: Path) -> bytes:

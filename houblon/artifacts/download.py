@@ -14,7 +14,7 @@ import ssl
 import time
 import urllib.request
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from email.message import Message
 from io import FileIO
 from pathlib import Path
@@ -27,6 +27,8 @@ from houblon import __version__
 STALL_SECONDS = 30.0
 SLOWEST = 1024
 """Bytes a second below which a server counts as stalled."""
+_OPENING = 4
+"""Times `STALL_SECONDS`: until the headers of the last of all redirects, or a small file, have come whole."""
 _ATTEMPTS = 20
 _CHUNK = 256 * 1024
 _SIGNATURE_BYTES = 64 * 1024
@@ -44,6 +46,10 @@ class Cut(Unavailable):
     """The connection ended before the file did; what came is kept."""
 
 
+class TooLarge(Exception):
+    """The file has more bytes than its pin allows."""
+
+
 class DiskFull(Exception):
     """There is no room for the file."""
 
@@ -56,6 +62,8 @@ class Client:
     """
 
     stall_seconds: float = STALL_SECONDS
+    _until: float = field(default=0.0, init=False)
+    """On the monotonic clock: when what is being waited for must be there."""
 
     def text(self, url: str) -> bytes:
         """A small file, such as a signature.
@@ -63,6 +71,7 @@ class Client:
         :raises Unavailable: it cannot be had, or is not small.
         """
         with self._open(url, {}) as answer:
+            self._allow(_OPENING)
             try:
                 data: bytes = answer.read(_SIGNATURE_BYTES + 1)
             except (OSError, http.client.HTTPException) as error:
@@ -79,6 +88,7 @@ class Client:
         :param limit: most bytes it may have.
         :return: whether what earlier runs had left is part of it.
         :raises Unavailable: it cannot be had from there.
+        :raises TooLarge: it is larger than the limit.
         :raises DiskFull: there is no room for it.
         """
         resumed = self._offset(url, part, memory) > 0
@@ -107,7 +117,7 @@ class Client:
         with answer:
             start, total = _extent(answer, offset)
             if total is not None and total > limit:
-                raise Unavailable(f"it has {total} bytes, more than its pin allows")
+                raise TooLarge(f"it has {total} bytes, more than its pin allows")
             part.seek(start)
             part.truncate()
             _remember(memory, url, answer.headers)
@@ -120,6 +130,8 @@ class Client:
         have, mark, since = start, start, time.monotonic()
         progress(have, total)
         while True:
+            # Also for what is no data, such as the lines between chunks.
+            self._allow(1)
             try:
                 chunk = answer.read1(_CHUNK)
             except (OSError, http.client.HTTPException) as error:
@@ -128,7 +140,7 @@ class Client:
                 break
             have += len(chunk)
             if have > limit:
-                raise Unavailable("it is larger than its pin allows")
+                raise TooLarge("it is larger than its pin allows")
             write(part, chunk)
             progress(have, total)
             if (passed := time.monotonic() - since) >= self.stall_seconds:
@@ -145,8 +157,9 @@ class Client:
 
     def _open(self, url: str, headers: dict[str, str]) -> Any:
         sent = {"User-Agent": f"houblon/{__version__}", "Accept": "*/*", "Accept-Encoding": "identity", **headers}
+        self._allow(_OPENING)
         try:
-            return _opener().open(urllib.request.Request(url, headers=sent), timeout=self.stall_seconds)  # noqa: S310
+            return self._opener().open(urllib.request.Request(url, headers=sent), timeout=self.stall_seconds)  # noqa: S310
         except HTTPError as error:
             error.close()
             if error.code == http.client.REQUESTED_RANGE_NOT_SATISFIABLE and "Range" in headers:
@@ -154,6 +167,34 @@ class Client:
             raise Unavailable(f"it answers {error.code} {error.reason}") from None
         except (OSError, http.client.HTTPException, ValueError) as error:
             raise Unavailable(_why(error)) from None
+
+
+    def _allow(self, stalls: float) -> None:
+        self._until = time.monotonic() + stalls * self.stall_seconds
+
+    def _opener(self) -> urllib.request.OpenerDirector:
+        client = self
+
+        class Timed(ssl.SSLSocket):
+            """The timeout of a socket begins again with each byte: a server that drips would never meet it."""
+
+            def recv_into(self, *given: Any, **named: Any) -> int:
+                left = client._until - time.monotonic()
+                if left <= 0:
+                    raise TimeoutError
+                self.settimeout(min(left, client.stall_seconds))
+                return super().recv_into(*given, **named)
+
+        context = ssl.create_default_context()
+        context.sslsocket_class = Timed
+        opener = urllib.request.OpenerDirector()
+        # build_opener() would bring http:, ftp: and file: with it.
+        for handler in (
+            urllib.request.ProxyHandler(), urllib.request.UnknownHandler(), urllib.request.HTTPDefaultErrorHandler(),
+            _OnlyHttps(), urllib.request.HTTPSHandler(context=context), urllib.request.HTTPErrorProcessor(),
+        ):  # fmt: skip
+            opener.add_handler(handler)
+        return opener
 
 
 class _Unsatisfiable(Exception):
@@ -165,18 +206,6 @@ class _OnlyHttps(urllib.request.HTTPRedirectHandler):
         if urlsplit(newurl).scheme != "https":
             raise Unavailable(f"it leads to {newurl[:200]}, which is not https")
         return super().redirect_request(req, fp, code, msg, headers, newurl)
-
-
-def _opener() -> urllib.request.OpenerDirector:
-    opener = urllib.request.OpenerDirector()
-    # build_opener() would bring http:, ftp: and file: with it.
-    for handler in (
-        urllib.request.ProxyHandler(), urllib.request.UnknownHandler(), urllib.request.HTTPDefaultErrorHandler(),
-        _OnlyHttps(), urllib.request.HTTPSHandler(context=ssl.create_default_context()),
-        urllib.request.HTTPErrorProcessor(),
-    ):  # fmt: skip
-        opener.add_handler(handler)
-    return opener
 
 
 def _extent(answer: Any, offset: int) -> tuple[int, int | None]:

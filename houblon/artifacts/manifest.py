@@ -89,6 +89,13 @@ class Source(_Entry):
     """Address of a detached OpenPGP signature of the archive."""
 
 
+class Earlier(_Entry):
+    """A release that the manifest pinned before; sites whose lock names it go on running it."""
+
+    version: Plain
+    sha256: Sum
+
+
 class Release(_Entry):
     """A release in a role's manifest: one archive for all architectures, or a table for each that there is."""
 
@@ -105,6 +112,8 @@ class Release(_Entry):
     """Largest size of the unpacked tree."""
     amd64: Source | None = None
     arm64: Source | None = None
+    earlier: tuple[Earlier, ...] = ()
+    """What was pinned before, of all architectures."""
 
     @model_validator(mode="after")
     def _whole(self) -> Release:
@@ -187,6 +196,15 @@ def read(file: Path, architecture: str, *, lenient: bool = False) -> Iterator[Ar
             architecture=kind, signature=source.signature, key=release.key if source.signature else "",
             limit_mb=release.limit_mb,
         )  # fmt: skip
+
+
+def earlier(file: Path, name: str) -> frozenset[tuple[str, str]]:
+    """Versions and sums that a role's manifest pinned before under a name.
+
+    :raises BadInput: as `read` does.
+    """
+    release = entries(file, Release).get(name)
+    return frozenset((entry.version, entry.sha256) for entry in release.earlier) if release else frozenset()
 
 
 def entries(file: Path, model: type[E], cure: str = "") -> dict[str, E]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -30,9 +31,8 @@ def refusal(lacking: Sequence[Artifact], site: Site) -> Refused:
     """What to raise before any change, for the releases that can be had neither from the cache nor from the host."""
     names = ", ".join(f"{claim.name} {claim.version}" for claim in lacking)
     how = by_hand(lacking[0]) if len(lacking) == 1 else "import by hand what `houblon artifacts list` names."
-    return Refused(
-        f"not in the cache: {names}", cure=f"Run `houblon artifacts fetch {site.folder.name}`, or {how}", file=site.file
-    )
+    here = shlex.quote(str(site.folder))
+    return Refused(f"not in the cache: {names}", cure=f"Run `houblon artifacts fetch {here}`, or {how}", file=site.file)
 
 
 def key_of(site: Site, artifact: Artifact) -> Path | None:

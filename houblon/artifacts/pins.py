@@ -55,10 +55,11 @@ class Pins:
     def artifacts(self, role: str, folder: Path) -> Iterator[Artifact]:
         """The releases of a role, in its manifest's order, at the versions this site runs.
 
-        :raises BadInput: the manifest, the lock or the test manifest is damaged, or there is none for this host.
+        :raises BadInput: the manifest, the lock or the test manifest is damaged, there is none for this host, or the
+            lock names a release that the role never pinned.
         """
         for ours in manifest.read(folder / MANIFEST, self.architecture):
-            pin = self._pin(role, ours)
+            pin = self._pin(role, ours, folder / MANIFEST)
             self.seen[ours.name] = pin
             yield pin.used
 
@@ -102,7 +103,7 @@ class Pins:
         self._lock = entries
         return _store(self.folder / LOCK, entries)
 
-    def _pin(self, role: str, ours: Artifact) -> Pin:
+    def _pin(self, role: str, ours: Artifact, file: Path) -> Pin:
         if test := self._test(ours.name):
             used = replace(
                 ours, version=test.version, urls=test.urls, sha256=test.sha256, top=test.top, signature="", key="",
@@ -114,6 +115,14 @@ class Pins:
             return Pin(ours, ours, locked=False)
         if lock.sha256 == ours.sha256:
             return Pin(ours, ours, locked=True)
+        if (lock.version, lock.sha256) not in manifest.earlier(file, ours.name):
+            raise BadInput(
+                f"this release, {lock.version} with this sum, is none that houblon pins or has pinned",
+                cure=f"If a newer houblon wrote it, update this one. Else get {LOCK} back from git, or delete "
+                f"[{ours.name}] from it: the next apply then moves to {ours.version}. A release of your own needs a "
+                "role of your own.",
+                file=self.folder / LOCK, key=f"{ours.name}.sha256",
+            )  # fmt: skip
         # Its signature was checked when it was pinned, by a key that may be gone from the role: the sum stands for it.
         held = Artifact(
             name=ours.name, version=lock.version, urls=lock.urls, sha256=lock.sha256, top=lock.top,

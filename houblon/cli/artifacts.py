@@ -74,11 +74,13 @@ def fetch(site: Site = None, only: Only = None) -> None:
     failures: list[HoublonError] = []
     for artifact in wanted:
         called = f"{artifact.name} {artifact.version}"
-        if cache.cached(artifact):
-            cache.verdict(artifact)
-            out.say(f"{called} is in the cache.")
-            continue
         try:
+            if cache.damaged([artifact]):
+                out.say(f"{called} was damaged on this disk.", "yellow")
+            elif cache.cached(artifact):
+                cache.verdict(artifact)
+                out.say(f"{called} is in the cache.")
+                continue
             with _Download(called) as progress:
                 if file := loaded.pins.local_file(artifact):
                     cache.take(artifact, file, key_of(loaded, artifact))

@@ -9,7 +9,7 @@ import re
 import tarfile
 import tempfile
 import tomllib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -236,9 +236,39 @@ def locked(folder: Path) -> Site:
     return site
 
 
+EARLIER = f'earlier = [{{version = "1.0", sha256 = "{SUM}"}}]\n'
+
+
 def move_on(folder: Path) -> None:
     """What an update of houblon does."""
-    pin(folder, PIN.replace("1.0", "2.0").replace(SUM, NEW_SUM).replace("toy.tar.gz", "newer.tar.gz"))
+    newer = PIN.replace("1.0", "2.0").replace(SUM, NEW_SUM).replace("toy.tar.gz", "newer.tar.gz")
+    pin(folder, newer + EARLIER)
+
+
+@pytest.mark.parametrize("change", [
+    lambda text: text.replace(SUM, "0" * 64), lambda text: text.replace("1.0", "0.9"),
+], ids=["another sum", "another version"])  # fmt: skip
+def test_a_lock_names_only_what_houblon_has_pinned(folder: Path, change: Callable[[str], str]) -> None:
+    """Else whoever writes to the site's repository would choose what runs, past the role's sum and signature."""
+    locked(folder)
+    move_on(folder)
+    assert pinned(load(folder)).version == "1.0"
+    lock = folder / LOCK
+    lock.write_text(change(lock.read_text()))
+    with pytest.raises(BadInput, match="is none that houblon pins or has pinned") as caught:
+        load(folder)
+    assert (caught.value.file, caught.value.key) == (lock, "toy.sha256")
+    assert "delete [toy] from it: the next apply then moves to 2.0" in caught.value.cure
+    lock.unlink()
+    assert pinned(load(folder)).version == "2.0"
+
+
+def test_a_lock_of_a_newer_houblon_is_not_overruled_by_an_older_one(folder: Path) -> None:
+    move_on(folder)
+    locked(folder)
+    pin(folder, PIN)
+    with pytest.raises(BadInput, match=r"2\.0 with this sum"):
+        load(folder)
 
 
 def test_what_runs_is_written_down_for_git(folder: Path) -> None:
@@ -312,7 +342,7 @@ def test_an_apply_of_one_role_records_that_role_alone(folder: Path) -> None:
 def test_all_that_a_claim_says_comes_back(folder: Path) -> None:
     wanted = artifact(TOY, "https://localhost/a", "https://localhost/b", architecture="arm64", limit_mb=2048)
     Pins(folder).write_lock([replace(wanted, sha256=SUM)])
-    pin(folder, PIN.replace(SUM, NEW_SUM))
+    pin(folder, PIN.replace(SUM, NEW_SUM) + EARLIER)
     assert [replace(found, role="toyapp") for found in Pins(folder, "arm64").artifacts(
         "toyapp", folder / "roles/toyapp")] == [wanted]
     # On another architecture, what ran on this one is no help.
@@ -416,7 +446,7 @@ def test_what_is_missing_is_named_with_its_cure(folder: Path, tmp_path: Path) ->
     assert missing(site) == [pinned(site)]
     told = str(refusal(missing(site), site))
     assert "not in the cache: toy 1.0" in told
-    assert "Run `houblon artifacts fetch site`, or download https://localhost/toy.tar.gz elsewhere" in told
+    assert f"Run `houblon artifacts fetch {folder}`, or download https://localhost/toy.tar.gz elsewhere" in told
     file = tmp_path / "toy.tar.gz"
     file.write_bytes(TOY)
     cache.take(pinned(site), file, None)
@@ -477,6 +507,37 @@ def test_one_release_that_cannot_be_had_does_not_keep_the_others_away(
     assert "another 1.0 is refused" in told.err and "toy 1.0 is verified" in told.out
     pin(folder, PIN.replace("https://localhost/toy.tar.gz", "https://localhost:1/x").replace("1.0", "1.1"))
     assert houblon(["artifacts", "fetch", str(folder)]) == 3
+
+
+@pytest.mark.parametrize("damage", [TOY[:-1], TOY[:-1] + bytes([TOY[-1] ^ 1]), b""], ids=["cut", "a bit", "empty"])
+def test_what_was_damaged_on_this_disk_is_fetched_anew_and_the_others_too(
+    folder: Path, shop: Shop, capsys: pytest.CaptureFixture[str], damage: bytes
+) -> None:
+    pin(folder, PIN.replace("[toy]", "[another]").replace("https://localhost/toy.tar.gz", shop.page("a", TOY))
+        + PIN.replace("https://localhost/toy.tar.gz", shop.page("b", TOY)))
+    assert houblon(["artifacts", "fetch", str(folder)]) == 0
+    one, other = load(folder).claims(Artifact)
+    cache.place(one).write_bytes(damage)
+    cache.place(other).unlink()
+    capsys.readouterr()
+    assert houblon(["artifacts", "fetch", str(folder)]) == 0
+    told = capsys.readouterr().out
+    assert f"{one.name} 1.0 was damaged on this disk." in told and "toy 1.0 is verified and in the cache." in told
+    assert cache.damaged([one, other]) == [] and missing(load(folder)) == []
+
+
+def test_a_verdict_that_fails_does_not_keep_the_others_away(
+    folder: Path, shop: Shop, capsys: pytest.CaptureFixture[str], own_cache: Path
+) -> None:
+    evil = packed(member("toy/out", type=tarfile.SYMTYPE, linkname="/etc"))
+    pin(folder, PIN.replace("[toy]", "[another]").replace(SUM, artifact(evil).sha256)
+        + PIN.replace("https://localhost/toy.tar.gz", shop.page("b", TOY)))
+    own_cache.mkdir(parents=True)
+    one = next(claim for claim in load(folder).claims(Artifact) if claim.name == "another")
+    cache.place(one).write_bytes(evil)
+    assert houblon(["artifacts", "fetch", str(folder)]) == 4
+    told = capsys.readouterr()
+    assert "another 1.0 is refused: 'toy/out' is a link" in told.err and "toy 1.0 is verified" in told.out
 
 
 def test_import_knows_a_file_by_its_sum(

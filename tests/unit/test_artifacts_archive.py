@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from toyrelease import member, packed
 
@@ -350,7 +350,6 @@ PIECES = st.one_of(
 )  # fmt: skip
 
 
-@settings(max_examples=60)
 @given(st.lists(PIECES, min_size=1, max_size=5))
 def test_whatever_headers_are_taken_gnu_tar_reads_alike(pieces: list[bytes]) -> None:
     with tempfile.TemporaryDirectory() as name:

@@ -11,14 +11,15 @@ import sys
 import tarfile
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 from toyrelease import Page, Shop, artifact, member, packed, toy
 
-from houblon.artifacts import cache
-from houblon.artifacts.download import Client
+from houblon.artifacts import archive, cache
+from houblon.artifacts.download import Client, Unavailable
 from houblon.claims import Artifact
 from houblon.errors import BadInput, CannotConnect, OperationFailed, Refused
 
@@ -58,7 +59,9 @@ def test_a_release_is_downloaded_once_and_what_it_holds_is_written_down(shop: Sh
     assert seen[0] == (0, len(TOY)) and seen[-1] == (len(TOY), len(TOY))
     path = cache.cached(wanted)
     assert path is not None and names(own_cache) == [path.name, f"{path.name}.json"]
-    assert cache.verdict(wanted) == cache.Verdict(wanted.sha256, len(TOY), 300_000, 2)
+    assert cache.verdict(wanted) == cache.Verdict(
+        wanted.sha256, len(TOY), 300_000, 2, archive.inspect(path, "toy", 1).listing, signed=False
+    )  # fmt: skip
 
 
 @pytest.mark.parametrize("fields", [{"chunked": True}, {"length": False}], ids=["chunked", "without a length"])
@@ -166,6 +169,23 @@ def test_a_server_that_stalls_now_and_then_is_taken_up_again(shop: Shop) -> None
     assert shop.asked == [("/toy", ""), ("/toy", "bytes=200000-")]
 
 
+@pytest.mark.parametrize("case", ["in a header", "in a signature", "between chunks"])
+def test_a_server_that_drips_for_ever_is_given_up(shop: Shop, case: str) -> None:
+    """It would end by itself, some ten times later, so that without a limit this fails instead of hanging."""
+    signature = shop.page("toy.asc", b"x" * 60, slowly="body" if case == "in a signature" else "")
+    slowly = {"in a header": "header", "between chunks": "chunk"}.get(case, "")
+    data = packed(member("toy/a", b"x"))
+    wanted = artifact(data, shop.page("toy", data, slowly=slowly, tag=""))
+    client = Client(0.1)
+    with pytest.raises(Unavailable, match="it stalls"):
+        if case == "in a signature":
+            client.text(signature)
+        else:
+            cache.home().mkdir(parents=True)
+            with cache.locked(cache.home() / "x.part") as part:
+                client.file(wanted.urls[0], part, cache.home() / "x.json", 10_000, lambda have, total: None)
+
+
 def test_redirects_lead_to_https_only(shop: Shop) -> None:
     good = shop.page("toy", TOY)
     assert get(artifact(TOY, shop.page("moved", location=good))) == TOY
@@ -190,9 +210,10 @@ def test_a_certificate_of_nobody_is_refused(shop: Shop, monkeypatch: pytest.Monk
 
 @pytest.mark.parametrize("length", [True, False])
 def test_what_is_larger_than_its_pin_allows_is_not_downloaded(shop: Shop, own_cache: Path, length: bool) -> None:
-    big = toy(3_000_000)
-    with pytest.raises(CannotConnect, match="than its pin allows"):
+    big = toy(1_500_000)
+    with pytest.raises(Refused, match="than its pin allows"):
         get(artifact(big, shop.page("toy", big, length=length), limit_mb=1))
+    assert names(own_cache) == []
 
 
 def test_a_truncated_file_is_no_release_though_its_pin_says_so(shop: Shop, own_cache: Path) -> None:
@@ -407,6 +428,68 @@ def test_an_archive_that_came_without_a_verdict_is_judged_when_asked(own_cache: 
     assert cache.cached(other) is None
     with pytest.raises(Refused, match="not in the cache"):
         cache.verdict(other)
+
+
+def test_what_was_judged_by_earlier_rules_is_judged_anew(own_cache: Path) -> None:
+    evil = packed(member("toy/a", b"x"), member("toy/a", b"y"))
+    own_cache.mkdir(parents=True)
+    for data in (TOY, evil):
+        wanted = artifact(data)
+        cache.place(wanted).write_bytes(data)
+        note = {"sha256": wanted.sha256, "size": len(data), "unpacked": 1, "members": 1}
+        beside = cache.place(wanted).with_name(cache.place(wanted).name + ".json")
+        beside.write_text(json.dumps(note))
+        for rules in ({}, {"listing": "", "rules": archive.RULES - 1}):
+            beside.write_text(json.dumps(note | rules))
+            if data == TOY:
+                assert cache.verdict(wanted).listing == archive.inspect(cache.place(wanted), "toy", 1).listing
+    with pytest.raises(Refused, match="there twice"):
+        cache.verdict(wanted)
+
+
+def test_what_cannot_be_written_down_is_found_out_again(own_cache: Path) -> None:
+    own_cache.mkdir(parents=True)
+    wanted = artifact(TOY)
+    cache.place(wanted).write_bytes(TOY)
+    beside = cache.place(wanted).with_name(cache.place(wanted).name + ".json")
+    beside.symlink_to("/dev/full")
+    assert cache.verdict(wanted).members == 2
+    beside.unlink(missing_ok=True)
+    beside.mkdir()
+    assert cache.verdict(wanted).members == 2
+
+
+def test_what_came_unsigned_is_not_taken_for_signed(
+    shop: Shop, signers: tuple[Signer, Signer], own_cache: Path, tmp_path: Path
+) -> None:
+    unsigned = artifact(TOY, shop.page("toy", TOY))
+    get(unsigned)
+    signed = replace(unsigned, signature=shop.page("toy.asc", signers[1].sign(TOY)), key="good.asc")
+    assert cache.cached(signed) is None and cache.cached(unsigned) and cache.damaged([signed]) == []
+    with pytest.raises(Refused, match="not in the cache"):
+        cache.verdict(signed)
+    with pytest.raises(Refused, match="its signature is not good"):
+        get(signed, signers[0].key)
+    assert cache.cached(signed) is None and cache.cached(unsigned)
+    signed = replace(signed, signature=shop.page("toy.asc", signers[0].sign(TOY)))
+    assert get(signed, signers[0].key) == TOY
+    assert cache.verdict(signed).signed and cache.verdict(unsigned).signed
+    # Other rules do not take its signature from it.
+    beside = cache.place(signed).with_name(cache.place(signed).name + ".json")
+    beside.write_text(json.dumps(json.loads(beside.read_text()) | {"rules": archive.RULES - 1}))
+    assert cache.verdict(signed).signed and len(names(own_cache)) == 2
+
+
+def test_damage_at_the_same_size_is_found_before_anything_is_handed_on(own_cache: Path, tmp_path: Path) -> None:
+    file = tmp_path / "toy"
+    file.write_bytes(TOY)
+    one, other, absent = artifact(TOY), artifact(TOY, version="2.0"), artifact(TOY, version="3.0")
+    for wanted in (one, other):
+        cache.take(wanted, file, None)
+    assert cache.damaged([one, other, absent]) == []
+    cache.place(other).write_bytes(TOY[:-1] + bytes([TOY[-1] ^ 1]))
+    assert cache.damaged([one, other, absent]) == [other]
+    assert cache.cached(other) is None and cache.cached(one) and len(names(own_cache)) == 2
 
 
 def test_a_verdict_for_a_larger_limit_does_not_hold_for_a_smaller_one(tmp_path: Path) -> None:
