@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from houblon.artifacts import cached, refusal, verdict
+from houblon.artifacts import cached, damaged, refusal, verdict
 from houblon.artifacts.needs import needed
 from houblon.claims import Artifact
 from houblon.errors import Refused
@@ -53,11 +53,13 @@ def lacking(releases: Iterable[Release], seen: Seen) -> list[Artifact]:
 
 
 def check_there(site: Site, releases: Iterable[Release], seen: Seen) -> None:
-    """Everything that must be installed is in the cache.
+    """Everything that must be installed is in the cache, with the sum it had when it was judged.
 
     :raises Refused: naming what is not, and how to get it.
     """
-    if missing := lacking(releases, seen):
+    wanted = list(releases)
+    damaged(release.artifact for release in wanted if seen.releases.state(release) != "good")
+    if missing := lacking(wanted, seen):
         raise refusal(missing, site)
 
 

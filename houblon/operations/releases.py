@@ -11,7 +11,7 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from houblon.artifacts import cached, verdict
+from houblon.artifacts import LISTING_SHELL, Verdict, cached, verdict
 from houblon.facts.releases import CACHE, FUNCTIONS, LISTS, part
 from houblon.facts.snapshot import STAMPS, Seen
 from houblon.operations.files import REPLACED
@@ -74,11 +74,11 @@ def perform(batch: Batch, changes: Sequence[Change], run: Run) -> None:
         archive = cached(item.artifact)
         if archive is None:
             raise StepFailed("its archive is not in the cache", f"release {item.name} {item.version}")
-        verdict(item.artifact)
+        about = verdict(item.artifact)
         push(item, archive, run)
         run.detail(f"{item.name} {item.version}: unpacking")
         stale = run.stamps_read_from(batch, [item.path], releases=True)
-        run.shell(_unpack(item, stale), timeout=UNPACK_SECONDS, step=f"unpack {item.name} {item.version}")
+        run.shell(_unpack(item, about, stale), timeout=UNPACK_SECONDS, step=f"unpack {item.name} {item.version}")
 
 
 def push(item: Release, archive: Path, run: Run) -> None:
@@ -149,13 +149,13 @@ def _send(item: Release, archive: Path, run: Run, step: str) -> None:
                 piece = max(piece // 2, SMALLEST)
 
 
-def _unpack(item: Release, stale: Sequence[str]) -> str:
+def _unpack(item: Release, about: Verdict, stale: Sequence[str]) -> str:
     home, tree, key = shlex.quote(f"/opt/{item.name}"), shlex.quote(item.path), shlex.quote(item.key)
     top = shlex.quote(item.artifact.top)
     void = " ".join(shlex.quote(f"{STAMPS}/{name}") for name in stale)
     return rf"""set -eu
 umask 022
-{FUNCTIONS}
+{FUNCTIONS}{LISTING_SHELL}
 h={home}; t={tree}; a=$h/.{shlex.quote(item.version)}.new; o=$h/.{shlex.quote(item.version)}.old
 l={LISTS}/{key}; p={part(item.sha256)}
 stop() {{ printf '%s\n' "$1" >&2; exit 65; }}
@@ -169,8 +169,7 @@ said=$(tar --extract --file="$p" --directory="$a" $plainly 2>&1) ||
   stop "$(printf '%s\n' "$said" | head -n 2; df -h -- "$a" | tail -n 1)"
 n=$a/{top}
 [ -d "$n" ] && [ ! -L "$n" ] || stop 'the archive lacks the directory '{top}
-bad=$(find "$n" ! -type f ! -type d ! -type l -print -quit)
-[ -z "$bad" ] || stop "the archive holds what no release needs: $bad"
+[ "$(listing "$n")" = {about.listing} ] || stop 'what tar has unpacked is not what was judged'
 chmod -R a=rX,a-st -- "$n"
 sums "$n" >"$l.sha256.new"
 names "$n" >"$l.tree.new"

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any, cast
 
@@ -24,7 +25,7 @@ from houblon.kit import Kit
 from houblon.model import unneeded
 from houblon.operations import releases as operation
 from houblon.operations import units
-from houblon.operations.run import LEASE, Change, Run, StepFailed
+from houblon.operations.run import LEASE, NOTHING, Change, Run, StepFailed
 from houblon.record import Record, RoleRecord, _moved, union
 from houblon.resources import Batch, Link, OldRelease, Release, UnitState
 from houblon.site import load
@@ -250,8 +251,9 @@ def test_the_plan_says_what_is_sent_and_why(stored: Path) -> None:
 def test_what_the_cache_lacks_and_the_host_has_not(stored: Path, tmp_path: Path) -> None:
     site = load(make_site(tmp_path / "site"))
     releases.check_there(site, [RELEASE], Seen())
-    stored.unlink()
+    stored.write_bytes(DATA[:-1] + b"x")
     releases.check_there(site, [RELEASE], state("good"))
+    assert stored.exists(), "what the host has needs no look at the cache"
     with pytest.raises(Refused, match=r"toy 1\.0"):
         releases.check_there(site, [RELEASE], state("changed", "a"))
 
@@ -266,10 +268,8 @@ def test_what_the_cache_lacks_and_the_host_has_not(stored: Path, tmp_path: Path)
 def test_a_disk_that_is_too_small_is_told_with_numbers(
     stored: Path, free_mb: int, inodes: int | None, apart: bool, refused: str
 ) -> None:
-    big = cache.verdict(TOY)
-    stored.with_name(f"{stored.name}.json").write_text(
-        f'{{"sha256": "{big.sha256}", "size": {big.size}, "unpacked": 1000000, "members": 3}}'
-    )
+    known = asdict(replace(cache.verdict(TOY), unpacked=1_000_000, members=3))
+    stored.with_name(f"{stored.name}.json").write_text(json.dumps(known))
     seen = Seen()
     room = Room("1", free_mb * 1_000_000 // 1024 + 1, inodes)
     seen.releases.rooms = {"/opt/toy": room, "/var/cache/houblon": Room("2", 10**6, None) if apart else room}
@@ -368,7 +368,7 @@ def test_a_role_s_release_restarts_what_runs_from_it(tmp_path: Path) -> None:
 
 def test_what_runs_a_release_for_another_role_restarts_with_it(stored: Path) -> None:
     """A PHP pool, say: it would go on with what it has compiled."""
-    pool = UnitState("pool.service", restart_on="stamp", restart_files=(RELEASE.path,))
+    pool = UnitState("pool.service", restart_on="stamp", reload_on=NOTHING, restart_files=(RELEASE.path,))
     batch = Batch("php", "activate", (pool,))
     for found, expected in ((state("good"), []), (state("changed", "a"), ["restart"])):
         found.units["pool.service"] = UnitSeen("loaded", "active", "running", "enabled", False, "notify")
