@@ -59,7 +59,7 @@ class Page:
 
     :param cuts: for each request in turn, the bytes of its answer after which the line is cut.
     :param stall: bytes after which nothing more comes, until the server is closed.
-    :param slowly: what of the answer comes in 60 pieces, 0.1 s apart: header, body, or the line before a chunk.
+    :param slowly: what of the answer comes in 150 pieces, 0.02 s apart: header, body, or the line before a chunk.
     """
 
     data: bytes = b""
@@ -124,15 +124,15 @@ class Shop:
     def trickle(self, handler: BaseHTTPRequestHandler, page: Page) -> None:
         before, after = b"HTTP/1.1 200 OK\r\n", b"%d" % len(page.data) + b"\r\n\r\n" + page.data
         before, slow, after = {
-            "header": (before + b"X-Toy: ", b"x" * 60, b"\r\nContent-Length: " + after),
-            "body": (before + b"Content-Length: 60\r\n\r\n", page.data, b""),
-            "chunk": (before + b"Transfer-Encoding: chunked\r\n\r\n%x;" % len(page.data), b"x" * 60,
+            "header": (before + b"X-Toy: ", b"x" * 150, b"\r\nContent-Length: " + after),
+            "body": (before + b"Content-Length: 150\r\n\r\n", page.data, b""),
+            "chunk": (before + b"Transfer-Encoding: chunked\r\n\r\n%x;" % len(page.data), b"x" * 150,
                       b"\r\n" + page.data + b"\r\n0\r\n\r\n"),
         }[page.slowly]  # fmt: skip
         handler.wfile.write(before)
         for byte in slow:
             handler.wfile.write(bytes([byte]))
-            self.closing.wait(0.1)
+            self.closing.wait(0.02)
         handler.wfile.write(after)
 
     def serve(self, handler: BaseHTTPRequestHandler, page: Page) -> None:
