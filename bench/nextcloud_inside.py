@@ -97,7 +97,12 @@ def main():
     rest = {}
     for port, _, _ in SIDES.values():
         for kind in KINDS:
-            run(port, kind, 5 * AT_ONCE)
+            # One at a time at first: without Redis there are no locks, and what Nextcloud writes about somebody whom it
+            # sees for the first time ends with an error when four requests do it at once.
+            line = Line(port)
+            for _ in range(3):
+                line.ask(kind)
+            run(port, kind, 3 * AT_ONCE)
     for _ in range(ASKED["rounds"]):
         for kind in KINDS:
             for side, (port, php, others) in SIDES.items():
