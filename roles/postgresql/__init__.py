@@ -101,7 +101,9 @@ class Postgresql(Role[PostgresqlConfig]):
             )
         )
         for name, text in ALARMS.items():
-            yield Alert(name, text, command=f"{SCRIPT} alarm {name}", after=2 if name == "silent" else 1)
+            # Who looks at the host begins before the first apply has come to this role.
+            command = f"[ ! -x {SCRIPT} ] || {SCRIPT} alarm {name}"
+            yield Alert(name, text, command=command, after=2 if name == "silent" else 1)
 
     def derive(self) -> Iterator[Claim]:
         known = {ENGINE, *(claim.capability for claim in self.site.claims(Provides))}

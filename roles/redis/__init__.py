@@ -88,7 +88,8 @@ class Redis(Role[RedisConfig]):
                 en="Redis does not answer: the services that need it do not work.",
                 fr="Redis ne répond pas : les services qui en ont besoin ne marchent pas.",
             ),
-            command=f"{SCRIPT} ping",
+            # Who looks at the host begins before the first apply has come to this role.
+            command=f"[ ! -x {SCRIPT} ] || {SCRIPT} ping",
             after=2,
         )
 

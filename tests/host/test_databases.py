@@ -259,6 +259,7 @@ def test_alarms_ring(site: Databases) -> None:
         site.sh(f"{script} && systemctl stop {unit}")
         try:
             assert site.sh(f"{script} >/dev/null 2>&1; echo $?").strip() != "0"
+            assert site.sh(f"{DATABASES} alarm damaged; echo $?").strip() == "0", "one alarm for one cause"
         finally:
             site.sh(f"systemctl start {unit}")
         soon(partial(site.sh, f"{script} >/dev/null 2>&1 && echo it answers", check=False))
