@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import functools
 import hashlib
 import hmac
 import re
@@ -39,8 +40,12 @@ JOURNAL_MB = 2048
 """Room for the journal: at 5 MB a day, compressed, a year; `checks.py` says when it is too small."""
 
 
+_known_timezones = functools.cache(zoneinfo.available_timezones)
+"""It opens each of some 600 files."""
+
+
 def _timezone(name: str) -> str:
-    known = zoneinfo.available_timezones()
+    known = _known_timezones()
     shaped = re.fullmatch(r"[A-Za-z0-9_+-]+(/[A-Za-z0-9_+-]+){0,2}", name)
     if not shaped or (known and name not in known):
         raise ValueError("this is not a time zone; write it like Europe/Paris or Etc/UTC")
