@@ -166,7 +166,10 @@ def test_who_is_shut_out_is_out_with_every_device(cloud: Cloud) -> None:
     cloud.user("disable", "carl")
     assert (carl.login(), phone.login(), by_session()) == (401, 401, 401)
     cloud.user("enable", "carl")
+    cloud.sh("systemctl start nextcloud-directory.service")
     wait_until(lambda: carl.login() == 207, 90)
+    cloud.user("invite", "carl", "--password", input=f"{carl.password}\n")
+    assert carl.login() == 207, "who gets a new password is not shut out"
     assert phone.login() == 401, "a password of an app that was ended is open again"
 
 
