@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import sys
 import traceback
 from collections.abc import Sequence
@@ -216,11 +217,17 @@ def _agreement(yes: bool, json: bool) -> Any:
     return agree
 
 
+@functools.cache
+def _commands() -> Any:
+    """What typer makes of `app`; it would make it anew at each run, which tests have hundreds of."""
+    return typer.main.get_command(app)
+
+
 def run(arguments: Sequence[str]) -> int:
     """Run one command and turn its end into an exit status, with one masked error at most."""
     try:
         # Outside standalone mode typer gives the status of typer.Exit back instead of raising it.
-        status = app(list(arguments), standalone_mode=False)
+        status = _commands()(list(arguments), standalone_mode=False)
         return status if isinstance(status, int) else Exit.OK
     except typer.Exit as stop:
         return int(stop.exit_code)
