@@ -175,7 +175,7 @@ def test_a_server_that_drips_for_ever_is_given_up(shop: Shop, case: str) -> None
     signature = shop.page("toy.asc", b"x" * 150, slowly="body" if case == "in a signature" else "")
     slowly = {"in a header": "header", "between chunks": "chunk"}.get(case, "")
     address = shop.page("toy", TOY, slowly=slowly, tag="")
-    client = Client(0.3)
+    client = Client(0.15)
     with pytest.raises(Unavailable, match="it stalls"):
         if case == "in a signature":
             client.text(signature)

@@ -33,7 +33,10 @@ def member(name: str, data: bytes = b"", **fields: Any) -> tuple[tarfile.TarInfo
 
 def packed(*members: tuple[tarfile.TarInfo, bytes], packing: Packing = "gz") -> bytes:
     stream = io.BytesIO()
-    with tarfile.open(fileobj=stream, mode=f"w:{packing}", format=tarfile.PAX_FORMAT) as tar:  # type: ignore[call-overload]
+    quick = {} if packing == "xz" else {"compresslevel": 1}
+    with tarfile.open(  # type: ignore[call-overload]
+        fileobj=stream, mode=f"w:{packing}", format=tarfile.PAX_FORMAT, **quick
+    ) as tar:  # fmt: skip
         for info, data in members:
             tar.addfile(info, io.BytesIO(data))
     return stream.getvalue()
