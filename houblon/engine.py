@@ -28,6 +28,7 @@ from houblon.connect import Asking
 from houblon.errors import HoublonError, OperationFailed, Refused
 from houblon.lease import Lease
 from houblon.model import build, removal, secret_specs
+from houblon.operations import releases as tree_operations
 from houblon.operations.run import Run, StepFailed
 from houblon.record import Record, RoleRecord
 from houblon.session import Options, Plan, Session, Unmade, prepare, pyinfra_state
@@ -67,7 +68,9 @@ def apply(
         try:
             session.look()
             result, run, state = session.plan()
+            run.token = lease.token
             if not result.changes and not _unwritten(session.site, session.record, options):
+                _refresh(session, run)
                 result.new_pins = _lock(session)
                 return result
             _refuse_releases(session, result)
@@ -76,9 +79,8 @@ def apply(
                                 "under /var/lib/houblon/replaced.")  # fmt: skip
             if result.changes and not agree(result):
                 raise Refused("nothing was changed, as you asked")
-            run.token = lease.token
-            _carry_out(session, run, state, me.name, progress)
-            result.new_pins = _lock(session)
+            _refresh(session, run)
+            _carry_out(session, result, run, state, me.name, progress)
         finally:
             lease.release()
         return result
@@ -114,7 +116,7 @@ def remove(
             session.model = build(session.site, vault, session.record)
             # The others first: nginx must have let go of a vhost's files before they vanish.
             for role, known in gone.items():
-                session.model.batches += removal(before, vault, role, known, purge and role == name)
+                session.model.batches += removal(before, vault, role, known, purge and role == name, session.model)
             session.seen = session.see(session.model)
             result, run, state = session.plan()
             session.record.roles = recorded
@@ -124,8 +126,7 @@ def remove(
             if not agree(result):
                 raise Refused("nothing was changed, as you asked")
             run.token = lease.token
-            _carry_out(session, run, state, me.name, progress, without=frozenset(gone))
-            result.new_pins = _lock(session)
+            _carry_out(session, result, run, state, me.name, progress, without=frozenset(gone))
         finally:
             lease.release()
         return result, kept
@@ -191,7 +192,7 @@ def _databases(gone: RoleRecord) -> list[str]:
 
 
 def _carry_out(
-    session: Session, run: Run, state: State, who: str, progress: Callable[[str, int, int], None],
+    session: Session, plan: Plan, run: Run, state: State, who: str, progress: Callable[[str, int, int], None],
     without: frozenset[str] = frozenset(),
 ) -> None:
     connection, site = session.connection, session.site
@@ -247,6 +248,8 @@ def _carry_out(
     if run.failure is not None:
         raise run.failure
     session.way_in.remember(who)
+    # What failed softly stands beside releases that now run.
+    plan.new_pins = _lock(session)
     if run.soft_failures:
         raise OperationFailed(
             "everything else is done, but:\n"
@@ -278,6 +281,15 @@ def _note(run: Run, who: str, started: str, result: str, changes: int, new: Reco
     if run.failure is not None:
         line["failure"] = str(run.failure).splitlines()[0]
     _put(run, records.history_script, (json.dumps(line) + "\n").encode(), "write the history")
+
+
+def _refresh(session: Session, run: Run) -> None:
+    try:
+        tree_operations.refresh(session.releases(), run)
+    except StepFailed as failure:
+        raise OperationFailed(
+            f"houblon: {failure.step} failed\n    {failure.output}", cure="Run the same command again."
+        ) from None
 
 
 def _put(run: Run, script: Callable[[bytes], str], data: bytes, step: str) -> None:

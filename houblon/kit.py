@@ -140,6 +140,8 @@ class Kit:
         """
         found = {artifact.name: artifact for artifact in self.role.artifacts()}
         release = Release(found[name])
+        # Whoever may write there chooses the code that runs.
+        self.directory(release.home)
         self._add([release])
         self._add([Link(release.link, release.version)])
         return release.link
@@ -194,8 +196,8 @@ class Kit:
                 state,
                 restart_on=digest(*_marks(restart), *([] if reload else extra)),
                 reload_on=digest(*_marks(soft), *(extra if reload else [])),
-                restart_files=tuple(f.path for f in restart),
-                reload_files=tuple(f.path for f in soft),
+                restart_files=_paths(restart),
+                reload_files=_paths(soft),
                 test=test,
                 ready=ready,
                 ready_seconds=ready_seconds,
@@ -287,6 +289,11 @@ class Kit:
         if self._revealed and mode & 0o007:
             raise ValueError(f"{self.role.name}: {path} holds a secret and would be readable by everyone")
         return File(path, text.encode(), mode, owner, group, self._revealed, system)
+
+
+def _paths(files: Iterable[File | Release]) -> tuple[str, ...]:
+    """What is written when these change; a release is changed by its link alone, too."""
+    return tuple(path for f in files for path in ((f.path, f.link) if isinstance(f, Release) else (f.path,)))
 
 
 def _marks(files: Iterable[File | Release]) -> list[str]:

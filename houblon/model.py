@@ -128,11 +128,15 @@ def package_names(site: Site, role: str | None = None) -> tuple[str, ...]:
     return tuple(sorted(names))
 
 
-def removal(site: Site, vault: Vault, name: str, record: RoleRecord, purge: bool) -> list[Batch]:
+def removal(
+    site: Site, vault: Vault, name: str, record: RoleRecord, purge: bool, rest: Model | None = None
+) -> list[Batch]:
     """What takes a role off its host: its own `remove`, then all that was recorded for it.
 
     :param purge: delete its data too, and what providers keep for it (databases).
+    :param rest: what stays: releases that another role has taken over are not deleted.
     """
+    stays = [item for _, item in rest.items() if isinstance(item, Release)] if rest else []
     batches: list[Batch] = []
     if record.units:
         batches.append(Batch(name, "remove", tuple(UnitState(u, "stopped") for u in sorted(record.units))))
@@ -149,10 +153,14 @@ def removal(site: Site, vault: Vault, name: str, record: RoleRecord, purge: bool
         kit.stage = "remove"
         role.remove(kit)
         batches += kit.batches
-    paths = sorted({*record.files, *record.links})
+    paths = sorted({*record.files, *record.links} - {release.link for release in stays})
     if paths:
         batches.append(Batch(name, "remove", tuple(Absent(p) for p in paths)))
-    trees = [OldRelease(r, v) for r, known in sorted(record.releases.items()) for v in known["all"]]
+    versions = {release.name: release.version for release in stays}
+    trees = [
+        OldRelease(release, version) for release, known in sorted(record.releases.items())
+        for version in sorted(unneeded(known, versions[release]) if release in versions else known["all"])
+    ]  # fmt: skip
     if trees:
         batches.append(Batch(name, "remove", tuple(trees)))
     if purge and record.data:
@@ -221,20 +229,23 @@ def unneeded(known: dict[str, Any], version: str) -> set[str]:
 
 
 def _old_releases(model: Model, record: Record | None) -> list[Batch]:
-    """What goes last, once the roles run from their new releases; the one before stays."""
-    batches = []
-    for name, old in record.roles.items() if record else ():
-        if name not in model.recorded:
+    """What goes last, once the roles run from their new releases; the one before stays.
+
+    A release is known by its name alone: a pin may move from one role to another.
+    """
+    if record is None:
+        return []
+    owners = {release: name for name, old in record.roles.items() if name in model.recorded for release in old.releases}
+    versions = {item.name: item.version for _, item in model.items() if isinstance(item, Release)}
+    owners |= {item.name: role for role, item in model.items() if isinstance(item, Release)}
+    gone: defaultdict[str, list[Item]] = defaultdict(list)
+    for release, role in sorted(owners.items()):
+        known = record.release(release, role)
+        if known is None:
             continue
-        versions = {release.name: release.version for release in model.of(name, Release)}
-        gone = [
-            OldRelease(release, version)
-            for release, known in sorted(old.releases.items()) for version in known["all"]
-            if release not in versions or version in unneeded(known, versions[release])
-        ]  # fmt: skip
-        if gone:
-            batches.append(Batch(name, "activate", tuple(gone)))
-    return batches
+        old = unneeded(known, versions[release]) if release in versions else known["all"]
+        gone[role] += [OldRelease(release, version) for version in sorted(old)]
+    return [Batch(role, "activate", tuple(items)) for role, items in sorted(gone.items()) if items]
 
 
 def _lock(person: str) -> Ensure:

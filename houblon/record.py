@@ -88,6 +88,17 @@ class Record:
         """All files and links on the host that are certainly ours."""
         return self.paths() - frozenset(self.pending)
 
+    def release(self, name: str, role: str) -> dict[str, Any] | None:
+        """What is known of a release that ``role`` has, or had another role before: pins move."""
+        found = [
+            old.releases[name] for _, old in sorted(self.roles.items(), key=lambda pair: pair[0] != role)
+            if name in old.releases
+        ]  # fmt: skip
+        if not found:
+            return None
+        current = next((known for known in found if known["current"]), found[0])
+        return {**current, "all": sorted({version for known in found for version in known["all"]})}
+
     def to_json(self) -> bytes:
         return json.dumps(asdict(self), sort_keys=True, separators=(",", ":")).encode()
 
@@ -117,15 +128,15 @@ def desired(model: Model, site: Site, by: str, at: str, old: Record | None = Non
             people=sorted(u.name for u in model.of(role.name, User) if not u.system),
             data=data_paths(site, role.name),
             releases={
-                release.name: _moved(release, old.roles.get(role.name) if old else None)
+                release.name: _moved(release, old.release(release.name, role.name) if old else None)
                 for release in model.of(role.name, Release)
             },
         )
     return record
 
 
-def _moved(release: Release, old: RoleRecord | None) -> dict[str, Any]:
-    was = (old.releases.get(release.name) if old else None) or {"current": "", "before": ""}
+def _moved(release: Release, old: dict[str, Any] | None) -> dict[str, Any]:
+    was = old or {"current": "", "before": ""}
     before = was["before"] if was["current"] == release.version else was["current"]
     return {
         "current": release.version, "before": before, "sha256": release.sha256,

@@ -80,6 +80,10 @@ class Release:
         return f"/opt/{self.name}/{self.version}"
 
     @property
+    def home(self) -> str:
+        return f"/opt/{self.name}"
+
+    @property
     def link(self) -> str:
         return f"/opt/{self.name}/current"
 

@@ -37,6 +37,12 @@ def _plain(text: str) -> str:
     return text
 
 
+def _version(text: str) -> str:
+    if text == "current":
+        raise Wrong("the link to the release that runs has this name", "Write the version as upstream counts.")
+    return text
+
+
 def _sum(text: str) -> str:
     if not _SUM.fullmatch(text):
         raise Wrong("this is no SHA-256 sum", "Write its 64 hexadecimal digits, small letters.")
@@ -68,6 +74,7 @@ def _signature(text: str) -> str:
 
 
 Plain = Annotated[str, AfterValidator(_plain)]
+Version = Annotated[Plain, AfterValidator(_version)]
 Sum = Annotated[str, AfterValidator(_sum)]
 Url = Annotated[str, AfterValidator(https)]
 Megabytes = Annotated[int, Field(ge=1, le=65536)]
@@ -92,14 +99,14 @@ class Source(_Entry):
 class Earlier(_Entry):
     """A release that the manifest pinned before; sites whose lock names it go on running it."""
 
-    version: Plain
+    version: Version
     sha256: Sum
 
 
 class Release(_Entry):
     """A release in a role's manifest: one archive for all architectures, or a table for each that there is."""
 
-    version: Plain
+    version: Version
     """As upstream counts."""
     top: Plain
     """The one directory in the archive that everything lies in."""
@@ -145,7 +152,7 @@ class Locked(_Entry):
 
     role: str
     """The role it belongs to."""
-    version: Plain
+    version: Version
     sha256: Sum
     top: Plain
     urls: tuple[Url, ...] = ()
@@ -158,7 +165,7 @@ class Test(_Entry):
 
     __test__ = False
 
-    version: Plain
+    version: Version
     sha256: Sum
     top: Plain
     urls: tuple[Url, ...] = ()

@@ -38,7 +38,7 @@ release() {{ # KEY TREE ARCHIVE
   elif [ -L "$2" ] || [ ! -d "$2" ] || [ -z "$s" ]; then printf '%s\tunknown\n' "$1"
   elif [ "${{s% *}}" != "$3" ]; then printf '%s\tother\n' "$1"
   elif [ "${{s#* }}" = "$(witness "$2")" ]; then printf '%s\tgood\n' "$1"
-  elif d=$(differs "$1" "$2"); [ -z "$d" ]; then printf '%s\tgood\n' "$1"
+  elif d=$(differs "$1" "$2"); [ -z "$d" ]; then printf '%s\thashed\n' "$1"
   else printf '%s\tchanged\n' "$1"; printf '%s\n' "$d" | head -n {MOST_NAMED} | sed 's/^/ /'; fi
 }}
 room() {{ # DIRECTORY: device, free kibibytes and inodes of the file system it is, or will be, on
@@ -55,10 +55,12 @@ class ReleaseSeen:
     :param state: ``missing``, ``unknown`` (something stands there that was never finished by us), ``other`` (made
         from another archive), ``changed`` or ``good``.
     :param changed: paths in it that are not as they were unpacked; at most `MOST_NAMED`.
+    :param hashed: it is good by its content, though its witness is of another tree (it was copied or restored).
     """
 
     state: str = "missing"
     changed: tuple[str, ...] = ()
+    hashed: bool = False
 
 
 @dataclass(frozen=True)
@@ -126,7 +128,7 @@ def parse(seen: ReleasesSeen, section: str, lines: Sequence[str]) -> None:
                 seen.trees[key] = ReleaseSeen(now.state, (*now.changed, shown(line[1:])))
             case "releases":
                 key = name
-                seen.trees[key] = ReleaseSeen(value)
+                seen.trees[key] = ReleaseSeen("good", hashed=True) if value == "hashed" else ReleaseSeen(value)
             case "archives":
                 seen.archives[name] = int(value)
             case "rooms":

@@ -90,7 +90,7 @@ def perform(batch: Batch, changes: Sequence[Change], run: Run) -> None:
         _PUT,
     ]
     # Before the first byte changes: a run killed from here on leaves a unit that the next run restarts.
-    if stale := run.stamps_read_from(batch, [i.path for i in items if isinstance(i, (File, Link, Absent))]):
+    if stale := run.stamps_read_from([i.path for i in items if isinstance(i, (File, Link, Absent))]):
         lines.append("rm -f " + " ".join(shlex.quote(f"{STAMPS}/{name}") for name in stale))
     with tarfile.open(fileobj=archive, mode="w") as tar:
         for number, item in enumerate(items):

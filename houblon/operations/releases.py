@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import shlex
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from houblon.artifacts import LISTING_SHELL, Verdict, cached, verdict
@@ -43,7 +43,6 @@ def diff(batch: Batch, seen: Seen, run: Run) -> list[Change]:
         if now is not None and now.state == "good":
             continue
         run.touched[batch.role] += [item.path, item.link]
-        run.unpacked.append(item.path)
         archive = cached(item.artifact)
         if now is None or now.state == "missing":
             changes.append(Change(batch.role, batch.stage, "release", subject, "install", _cost(item, archive, seen)))
@@ -77,7 +76,7 @@ def perform(batch: Batch, changes: Sequence[Change], run: Run) -> None:
         about = verdict(item.artifact)
         push(item, archive, run)
         run.detail(f"{item.name} {item.version}: unpacking")
-        stale = run.stamps_read_from(batch, [item.path], releases=True)
+        stale = run.stamps_read_from([item.path])
         run.shell(_unpack(item, about, stale), timeout=UNPACK_SECONDS, step=f"unpack {item.name} {item.version}")
 
 
@@ -98,6 +97,16 @@ def push(item: Release, archive: Path, run: Run) -> None:
             return
         if last:
             raise StepFailed("the archive arrives damaged: the sum on the host is not the pinned one", step)
+
+
+def refresh(items: Iterable[Release], run: Run) -> None:
+    """Have trees that are good by content, as after a restore, looked at without hashing them from now on.
+
+    :raises StepFailed: when this run no longer holds the host.
+    """
+    for item in items:
+        if run.seen.releases.trees[item.key].hashed:
+            run.shell(_refresh(item), timeout=UNPACK_SECONDS, step=f"look at release {item.name} {item.version}")
 
 
 def size(count: float) -> str:
@@ -156,13 +165,15 @@ def _unpack(item: Release, about: Verdict, stale: Sequence[str]) -> str:
     return rf"""set -eu
 umask 022
 {FUNCTIONS}{LISTING_SHELL}
-h={home}; t={tree}; a=$h/.{shlex.quote(item.version)}.new; o=$h/.{shlex.quote(item.version)}.old
+h={home}; t={tree}; a=$h/.houblon-{shlex.quote(item.version)}.new; o=$h/.houblon-{shlex.quote(item.version)}.old
 l={LISTS}/{key}; p={part(item.sha256)}
 stop() {{ printf '%s\n' "$1" >&2; exit 65; }}
 trap 'rm -rf --one-file-system -- "$a"' EXIT
-# Whatever a killed run left, of other versions too.
-rm -rf --one-file-system -- "$h"/.*.new "$h"/.*.old
+[ ! -L "$h" ] || stop "$h is a symbolic link, which houblon does not follow"
 mkdir -p -- "$h" {LISTS}
+chown root:root -- "$h"; chmod 755 -- "$h"
+# Whatever a killed run left, of other versions too.
+rm -rf --one-file-system -- "$h"/.houblon-*.new "$h"/.houblon-*.old
 mkdir -- "$a"
 plainly='--no-same-owner --no-same-permissions --no-acls --no-xattrs --no-selinux'
 said=$(tar --extract --file="$p" --directory="$a" $plainly 2>&1) ||
@@ -197,12 +208,25 @@ find {CACHE} -name '*.part' -mtime +{PART_DAYS} -delete
 """
 
 
+def _refresh(item: Release) -> str:
+    stamp, tree = shlex.quote(f"{LISTS}/{item.key}.stamp"), shlex.quote(item.path)
+    # The witness first: what is changed while the files are hashed must not be vouched for.
+    return f"""{FUNCTIONS}
+w=$(witness {tree})
+if [ -z "$(differs {shlex.quote(item.key)} {tree})" ]; then
+  {{ printf '%s %s' {item.sha256} "$w" >{stamp}.new && mv -f -- {stamp}.new {stamp}; }} || rm -f -- {stamp}.new
+fi
+:
+"""
+
+
 def _delete(item: OldRelease) -> str:
     home, tree, key = shlex.quote(f"/opt/{item.name}"), shlex.quote(item.path), shlex.quote(item.key)
     return f"""set -eu
+[ ! -L {home} ] || {{ echo {home}' is a symbolic link, which houblon does not follow' >&2; exit 65; }}
 [ "$(readlink -f -- {home}/current)" != {tree} ] || {{ echo 'it is in use' >&2; exit 65; }}
 rm -f -- {LISTS}/{key}.stamp
-rm -rf --one-file-system -- {tree} {home}/.*.new {home}/.*.old
+rm -rf --one-file-system -- {tree} {home}/.houblon-*.new {home}/.houblon-*.old
 rm -f -- {LISTS}/{key}.sha256 {LISTS}/{key}.tree
 [ ! -d {home} ] || rmdir --ignore-fail-on-non-empty -- {home}
 """

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from houblon.connect import Door as WayIn
 from houblon.connection import Connection, Result
 from houblon.facts.snapshot import Seen
-from houblon.resources import Batch, UnitState, digest
+from houblon.resources import UnitState, digest
 
 LEASE = "/run/houblon/lease"
 WORK = "/run/houblon/work"
@@ -56,7 +56,7 @@ class Run:
 
     :param token: names this run in the host's lease; empty while planning.
     :param planned: keys of the changes that the plan named, by number of the batch.
-    :param touched: files that the plan writes or deletes, by role: units that read them restart.
+    :param touched: files, links and releases that the plan writes or deletes, by role: units that read them restart.
     """
 
     connection: Connection
@@ -66,8 +66,6 @@ class Run:
     executing: bool = False
     changes: list[Change] = field(default_factory=list)
     planned: dict[int, set[tuple[str, str]]] = field(default_factory=dict)
-    unpacked: list[str] = field(default_factory=list)
-    """Releases that the plan installs or puts back, by path."""
     touched: defaultdict[str, list[str]] = field(default_factory=lambda: defaultdict(list))
     units: dict[str, tuple[UnitState, ...]] = field(default_factory=dict)
     known: frozenset[str] = frozenset()
@@ -101,15 +99,14 @@ lease=$(cat {LEASE} 2>/dev/null)
             raise StepFailed(output or f"exit status {result.exit_status}", step)
         return result
 
-    def stamps_read_from(self, batch: Batch, paths: Iterable[str], releases: bool = False) -> list[str]:
+    def stamps_read_from(self, paths: Iterable[str]) -> list[str]:
         """Stamps that no longer hold once these files are written.
 
-        :param releases: the paths are releases, which units of any role may run code from.
+        Units of all roles count: one may run code from the release of another.
         """
         written = set(paths)
         stale = []
-        roles = self.units.values() if releases else (self.units.get(batch.role, ()),)
-        for unit in (unit for role in roles for unit in role):
+        for unit in (unit for role in self.units.values() for unit in role):
             if written & set(unit.restart_files):
                 stale.append(f"{unit.name}.restart")
             if written & set(unit.reload_files):

@@ -17,12 +17,12 @@ def diff(batch: Batch, seen: Seen, run: Run) -> list[Change]:
     changes = []
     for unit in batch.items:
         assert isinstance(unit, UnitState)
-        if what := _action(unit, seen, run, batch):
+        if what := _action(unit, seen, run):
             changes.append(Change(batch.role, batch.stage, "unit", unit.name, *what))
     return changes
 
 
-def _action(unit: UnitState, seen: Seen, run: Run, batch: Batch) -> tuple[str, str] | None:
+def _action(unit: UnitState, seen: Seen, run: Run) -> tuple[str, str] | None:
     now = seen.units.get(unit.name)
     if unit.state == "masked":
         return None if now and now.load == "masked" and now.active != "active" else ("mask", "")
@@ -30,7 +30,7 @@ def _action(unit: UnitState, seen: Seen, run: Run, batch: Batch) -> tuple[str, s
         if now is None or now.load == "not-found":
             return None
         return ("stop", "") if now.active in ("active", "activating") or now.enabled == "enabled" else None
-    stale = run.stamps_read_from(batch, [*run.touched[batch.role], *run.unpacked])
+    stale = run.stamps_read_from(path for paths in run.touched.values() for path in paths)
     if now is None or now.active != "active":
         return ("start", now.active if now and now.load == "loaded" else "")
     if f"{unit.name}.restart" in stale or seen.stamps.get(f"{unit.name}.restart") != unit.restart_on:

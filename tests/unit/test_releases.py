@@ -8,6 +8,7 @@ import subprocess
 from collections.abc import Callable
 from dataclasses import asdict, replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
@@ -18,17 +19,17 @@ from houblon import releases
 from houblon.artifacts import cache
 from houblon.claims import Artifact
 from houblon.connection import Connection, Result
-from houblon.errors import Refused
+from houblon.errors import BadInput, Refused
 from houblon.facts.releases import FUNCTIONS, ReleaseSeen, Room, deeply, look, read
-from houblon.facts.snapshot import Seen, UnitSeen
+from houblon.facts.snapshot import Entry, Seen, UnitSeen
 from houblon.kit import Kit
-from houblon.model import unneeded
+from houblon.model import Model, _old_releases, removal, unneeded
+from houblon.operations import files, units
 from houblon.operations import releases as operation
-from houblon.operations import units
 from houblon.operations.run import LEASE, NOTHING, Change, Run, StepFailed
-from houblon.record import Record, RoleRecord, _moved, union
-from houblon.resources import Batch, Link, OldRelease, Release, UnitState
-from houblon.site import load
+from houblon.record import Record, RoleRecord, _moved, desired, union
+from houblon.resources import Absent, Batch, Directory, Link, OldRelease, Release, UnitState
+from houblon.site import Site, load
 
 DATA = toy()
 TOY = artifact(DATA, "https://toys.test/toy.tar.gz")
@@ -133,8 +134,29 @@ def test_whatever_changes_is_named(
         assert seen.state == "changed" and "\x1b" not in "".join(seen.changed)
         return
     # Times alone are no change: the content is hashed, and the tree is good.
-    assert seen == (ReleaseSeen("changed", changed) if changed else ReleaseSeen("good"))
+    assert seen == (ReleaseSeen("changed", changed) if changed else ReleaseSeen("good", hashed=True))
     assert tuple(host.run(deeply(RELEASE)).stdout.split("\n")[:-1]) == changed
+
+
+def test_a_tree_that_was_restored_is_hashed_only_until_an_apply(host: Prefix) -> None:
+    host.install()
+
+    def refresh() -> None:
+        run = host.start()
+        run.seen = Seen(releases=read(host.run(look([RELEASE])).stdout))
+        operation.refresh([RELEASE], run)
+
+    stamp = host.folder / "var/lib/houblon/releases/toy@1.0.stamp"
+    before = stamp.stat().st_mtime_ns, stamp.read_text()
+    refresh()
+    assert (stamp.stat().st_mtime_ns, stamp.read_text()) == before, "nothing is written where nothing was touched"
+    os.utime(host.tree / "VERSION", (1, 1))
+    assert host.seen() == ReleaseSeen("good", hashed=True)
+    refresh()
+    assert host.seen() == ReleaseSeen("good")
+    (host.tree / "VERSION").write_text("1.1")
+    host.run(operation._refresh(RELEASE))
+    assert host.seen() == ReleaseSeen("changed", ("VERSION",)), "what is not good is not vouched for"
 
 
 def test_lists_that_are_gone_are_no_proof(host: Prefix) -> None:
@@ -306,7 +328,7 @@ def at(version: str) -> Release:
 
 def moved(old: dict[str, Any] | None, version: str) -> dict[str, Any]:
     """The record once an apply of this version has ended well."""
-    return _moved(at(version), RoleRecord(releases={"toy": old}) if old else None)
+    return _moved(at(version), old)
 
 
 def failed(old: dict[str, Any] | None, version: str) -> dict[str, Any]:
@@ -339,6 +361,42 @@ def test_what_never_ran_is_nothing_to_go_back_to() -> None:
     assert (first["current"], first["all"]) == ("", ["1"]) and unneeded(first, "2") == {"1"}
 
 
+def on_host(site: Site, roles: dict[str, Release | None], record: Record) -> tuple[list[OldRelease], Record]:
+    """What goes, and what is remembered, when roles come to ask for these releases."""
+    model = Model(site)
+    for role, release in roles.items():
+        made = [Batch(role, "install", (release,))] if release else []
+        model.recorded[role] = made
+        model.batches += made
+    gone = [cast(OldRelease, item) for batch in _old_releases(model, record) for item in batch.items]
+    stub = cast(Any, SimpleNamespace(
+        commit=lambda: ("", False), raw_settings=lambda role: {}, claims=lambda kind: [],
+        roles=[SimpleNamespace(name=role) for role in roles],
+    ))  # fmt: skip
+    return gone, desired(model, stub, "alice", "", record)
+
+
+def test_a_pin_moves_from_one_role_to_another(tmp_path: Path) -> None:
+    site = load(make_site(tmp_path / "site"))
+    old = Record(roles={"a": RoleRecord(releases={"toy": moved(moved(None, "1"), "2")}), "b": RoleRecord()})
+    gone, same = on_host(site, {"a": None, "b": at("2")}, old)
+    assert gone == [], "the role that has it now needs it"
+    assert same.roles["b"].releases == old.roles["a"].releases and not same.roles["a"].releases
+    # With a new version at once, and again after a run that failed.
+    for record in (old, union(old, on_host(site, {"a": None, "b": at("3")}, old)[1])):
+        gone, new = on_host(site, {"a": None, "b": at("3")}, record)
+        assert gone == [OldRelease("toy", "1")]
+        known = new.roles["b"].releases["toy"]
+        assert (known["current"], known["before"], known["all"]) == ("3", "2", ["2", "3"])
+    # The role that had it is gone from the site, and is removed from its host.
+    rest = Model(site, [Batch("b", "install", (at("3"),))])
+    known_a = replace(old.roles["a"], links={"/opt/toy/current": "2"})
+    batches = removal(site, cast(Any, None), "a", known_a, False, rest)
+    assert [batch.items for batch in batches] == [(OldRelease("toy", "1"),)]
+    items = {item for batch in removal(site, cast(Any, None), "a", known_a, False) for item in batch.items}
+    assert items == {Absent("/opt/toy/current"), OldRelease("toy", "1"), OldRelease("toy", "2")}
+
+
 # --- what a role says ----------------------------------------------------------------------------------------
 
 
@@ -359,24 +417,36 @@ def test_a_role_s_release_restarts_what_runs_from_it(tmp_path: Path) -> None:
 
     kit, unit = asked("1.0", "a")
     kinds = [type(item) for batch in kit.batches for item in batch.items]
-    assert kinds == [Release, Link, UnitState] and kit.batches[1].items == (Link("/opt/toy/current", "1.0"),)
-    assert unit.restart_files == ("/opt/toy/1.0",)
+    assert kinds == [Directory, Release, Link, UnitState]
+    assert kit.batches[0].items == (Directory("/opt/toy", 0o755, "root", "root"),)
+    assert kit.batches[2].items == (Link("/opt/toy/current", "1.0"),)
+    assert unit.restart_files == ("/opt/toy/1.0", "/opt/toy/current")
     assert asked("1.0", "a")[1].restart_on == unit.restart_on
     assert asked("1.0", "b")[1].restart_on != unit.restart_on
     assert asked("1.1", "a")[1].restart_on != unit.restart_on
+    with pytest.raises(BadInput, match="the link to the release that runs"):
+        asked("current", "a")
 
 
 def test_what_runs_a_release_for_another_role_restarts_with_it(stored: Path) -> None:
-    """A PHP pool, say: it would go on with what it has compiled."""
-    pool = UnitState("pool.service", restart_on="stamp", reload_on=NOTHING, restart_files=(RELEASE.path,))
+    """A PHP pool, say: it would go on with what it has compiled. Also when only the link was turned."""
+    pool = UnitState(
+        "pool.service", restart_on="stamp", reload_on=NOTHING, restart_files=(RELEASE.path, RELEASE.link)
+    )
+    link = Link(RELEASE.link, RELEASE.version)
     batch = Batch("php", "activate", (pool,))
-    for found, expected in ((state("good"), []), (state("changed", "a"), ["restart"])):
+    for found, target, expected in (
+        (state("good"), "1.0", []), (state("changed", "a"), "1.0", ["restart"]), (state("good"), "0.9", ["restart"])
+    ):  # fmt: skip
+        found.paths[link.path], found.links[link.path] = Entry("symbolic link", 0o777, "root", "root"), target
         found.units["pool.service"] = UnitSeen("loaded", "active", "running", "enabled", False, "notify")
         found.stamps["pool.service.restart"] = "stamp"
         run = Run(cast(Connection, None), seen=found, units={"php": (pool,)})
         operation.diff(Batch("toyapp", "install", (RELEASE,)), found, run)
+        files.diff(Batch("toyapp", "install", (link,)), found, run)
         assert [change.action for change in units.diff(batch, found, run)] == expected
-    assert run.stamps_read_from(batch, [RELEASE.path], releases=True) == ["pool.service.restart"]
+    for path in (RELEASE.path, RELEASE.link):
+        assert run.stamps_read_from([path]) == ["pool.service.restart"]
 
 
 def test_names_never_meet() -> None:
