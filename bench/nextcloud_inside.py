@@ -116,8 +116,8 @@ def main():
     for side, (port, php, others) in SIDES.items():
         run(port, "propfind", count)
         busy[side] = memory(php + others)
-    # Idle workers leave after half a minute with houblon; Debian's stay.
-    time.sleep(45)
+    # With houblon idle workers leave after half a minute, one after the other; some of Debian's stay.
+    time.sleep(90)
     for side, (_, php, others) in SIDES.items():
         rest[side] = memory(php + others)
     result = {
