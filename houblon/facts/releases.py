@@ -3,7 +3,7 @@
 A release is whole when its stamp names the archive it came from and a witness: the hash of every inode's change
 time, size, rights and name. Programs cannot set a change time, so a tree that was touched shows in one walk that
 opens no file. Only when the witness differs are the files themselves hashed: a tree that was copied or restored
-with all its content is still good.
+with all its content is still good, and the next apply writes its witness anew.
 """
 
 from __future__ import annotations

@@ -65,6 +65,7 @@ WantedBy=multi-user.target
 
     def activate(self, kit: Kit) -> None:
         kit.unit("toyd.service", ready="test -s /run/toyd/version")
+        kit.ensure("no hops", check="test ! -e /root/hops", run="echo hops >&2; false", soft=True)
 '''
 TREE = """cd -P /opt/toy/current; find . -printf '%p %y %m %U:%G %l\\n' | sort
 find . -type f -print0 | sort -z | xargs -0 sha256sum
@@ -194,6 +195,10 @@ def test_somebody_elses_folder_is_not_taken(bare_toys: Toys) -> None:
     done = site.cli("apply", "--yes", "--accept-new", check=False)
     assert done.returncode == Exit.REFUSED and "/opt/toy exists and is not ours" in done.stderr
     assert site.sh("ls -A /opt/toy; ls -d /var/lib/houblon/releases 2>/dev/null; :") == "mine\n"
+    site.sh("mv /opt/toy /opt/elsewhere; ln -s elsewhere /opt/toy")
+    done = site.cli("apply", "--yes", "--adopt", check=False)
+    assert done.returncode == Exit.REFUSED and "/opt/toy on the host is a symbolic link" in done.stderr
+    assert site.sh("rm /opt/toy; ls -A /opt/elsewhere; rm -r /opt/elsewhere") == "mine\n"
 
 
 def test_a_release_is_root_s_and_read_only_and_a_second_run_changes_nothing(toys: Toys) -> None:
@@ -250,19 +255,43 @@ def test_first_bytes_that_are_wrong_are_found_and_sent_anew(toys: Toys) -> None:
 def test_killed_while_unpacking(toys: Toys) -> None:
     made, before, running = toys.publish("3.0", 12_000_000, hard=True), set(toys.on_disk()), toys.runs()
     with toys.applying() as process:
-        wait_until(lambda: ".3.0.new" in toys.on_disk(), 60)
+        wait_until(lambda: ".houblon-3.0.new" in toys.on_disk(), 60)
         toys.torn()
         assert process.wait(60) == Exit.CANNOT_CONNECT
-    assert set(toys.on_disk()) == before | {".3.0.new"}
+    assert set(toys.on_disk()) == before | {".houblon-3.0.new"}
     assert toys.runs() == running
     assert toys.releases()[0]["detail"].startswith("nothing to send")
     toys.converge()
     assert toys.runs() == "3.0" and set(toys.on_disk()) == {running, "3.0", "current"}
-    # As killed between the rename and the stamp.
-    toys.site.sh("rm /var/lib/houblon/releases/toy@3.0.stamp")
-    assert toys.releases()[0]["action"] == "restore"
+    # As killed between the rename and the stamp; and beside it what is not ours, though it looks alike.
+    toys.site.sh("rm /var/lib/houblon/releases/toy@3.0.stamp; mkdir /opt/toy/.mine.old; "
+                 "chown 1000:1000 /opt/toy; chmod 777 /opt/toy")
+    changes = {change["subject"]: change for change in toys.site.plan()["changes"]}
+    assert changes["toy 3.0"]["action"] == "restore"
+    assert changes["/opt/toy"]["detail"].startswith("mode 0777 → 0755, owner ")
     toys.converge()
+    assert toys.site.sh("stat -c '%a %U:%G' /opt/toy; rmdir -v /opt/toy/.mine.old").startswith("755 root:root\nrmdir")
     assert toys.sent(made) == 0
+
+
+def test_a_link_that_was_turned_by_hand_is_put_back_and_what_runs_with_it(toys: Toys) -> None:
+    running = toys.runs()
+    (before,) = set(toys.on_disk()) - {running, "current"}
+    toys.site.sh(f"ln -sfnT {before} /opt/toy/current; systemctl restart toyd")
+    wait_until(lambda: toys.runs() == before, 20)
+    toys.converge()
+    assert toys.runs() == running
+
+
+def test_a_release_that_runs_beside_a_soft_failure_is_locked(toys: Toys) -> None:
+    site = toys.site
+    toys.publish("3.1")
+    site.sh("touch /root/hops")
+    done = site.cli("apply", "--yes", check=False)
+    site.sh("rm /root/hops")
+    assert done.returncode == Exit.OPERATION_FAILED and "no hops" in done.stderr
+    assert toys.runs() == "3.1" and 'version = "3.1"' in (site.site_folder / LOCK).read_text()
+    toys.converge()
 
 
 @pytest.mark.faults
@@ -314,9 +343,20 @@ def test_touched_code_is_named_and_put_back(toys: Toys) -> None:
 
 
 def test_a_tree_that_was_copied_whole_is_still_good(toys: Toys) -> None:
-    version = toys.runs()
-    toys.site.sh(f"cd /opt/toy; cp -a {version} copy; rm -rf {version}; mv copy {version}")
-    assert toys.site.plan()["changes"] == []
+    """And an apply, which has nothing to change, sees to it that it is not hashed at every look from then on."""
+    site, version = toys.site, toys.runs()
+    stamp = f"cat /var/lib/houblon/releases/toy@{version}.stamp"
+    before = site.sh(stamp)
+    site.sh(f"cd /opt/toy; cp -a {version} copy; rm -rf {version}; mv copy {version}")
+    assert site.plan()["changes"] == [] and site.sh(stamp) == before
+    history = site.sh("cat /var/lib/houblon/history.jsonl")
+    site.cli("apply", "--yes")
+    after = site.sh(stamp)
+    assert after != before and after.split()[0] == before.split()[0]
+    state = site.state()
+    site.cli("apply", "--yes")
+    assert site.sh(stamp) == after and site.state() == state
+    assert site.sh("cat /var/lib/houblon/history.jsonl") == history
 
 
 def test_only_the_deep_check_sees_what_the_file_system_did_not(toys: Toys) -> None:
@@ -364,7 +404,7 @@ def test_a_full_disk_leaves_nothing_half_installed(toys: Toys, tmp_path: Path) -
         assert re.search(r"toy 5.0 needs 20\d MB on the disk of /opt/toy .* 1\d\d MB are free", done.stderr)
         toys.publish("6.0", 12_000_000, hard=True)
         # Somebody else fills the disk once the unpacking has begun.
-        site.sh("systemd-run -q --collect sh -c 'until [ -e /opt/toy/.6.0.new ]; do sleep 0.01; done; "
+        site.sh("systemd-run -q --collect sh -c 'until [ -e /opt/toy/.houblon-6.0.new ]; do sleep 0.01; done; "
                 "fallocate -l $(df -B1 --output=avail /opt/toy | tail -n1) /opt/toy/full'")
         done = site.cli("apply", "--yes", check=False)
         assert done.returncode == Exit.OPERATION_FAILED
