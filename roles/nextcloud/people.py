@@ -24,6 +24,7 @@ def claims() -> Iterator[Claim]:
         delete=f"{SCRIPT} delete",
         # A session and an app's password are not asked of the directory again for five minutes.
         shut_out=f"{SCRIPT} shut-out",
+        forget_factor=f"{SCRIPT} forget-factor",
     )
 
 

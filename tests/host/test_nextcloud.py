@@ -173,6 +173,17 @@ def test_who_is_shut_out_is_out_with_every_device(cloud: Cloud) -> None:
     assert phone.login() == 401, "a password of an app that was ended is open again"
 
 
+def test_a_lost_second_factor_is_forgotten(cloud: Cloud) -> None:
+    dora = cloud.person("dora")
+    assert dora.login() == 207
+    cloud.query("INSERT INTO oc_twofactor_totp_secrets (user_id, secret, state) VALUES ('dora', 'lost', 2)")
+    cloud.query("INSERT INTO oc_twofactor_providers (provider_id, uid, enabled) VALUES ('totp', 'dora', 1)")
+    assert dora.login() == 401, "the password alone opens what a second factor closes"
+    cloud.user("forget-factor", "dora")
+    assert dora.login() == 207
+    assert cloud.query("SELECT count(*) FROM oc_twofactor_totp_secrets WHERE user_id = 'dora'").strip() == "0"
+
+
 def test_one_person_gets_nothing_of_another(cloud: Cloud, anna: Files, bruno: Files) -> None:
     anna.put("journal.txt", b"rien que pour moi\n")
     path = "/files/anna/journal.txt"
