@@ -177,6 +177,12 @@ def test_a_filter_tells_nothing_of_what_may_not_be_read(one: Applied, query: str
     assert dns(search(one, as_role("reader"), query)) == set()
 
 
+def test_a_role_finds_the_root_even_where_nobody_is_left_to_see(one: Applied) -> None:
+    """Nextcloud takes a directory in which a search finds nothing for one that does not work."""
+    assert directory.SUFFIX in dns(search(one, as_role("reader")))
+    assert directory.SUFFIX not in dns(search(one, as_person("alice")))
+
+
 def test_strangers_and_people_among_themselves(one: Applied) -> None:
     for uri in (directory.LDAPI, directory.LDAP):
         assert result(one, f"ldapsearch -x -H {uri} -b {directory.SUFFIX}") == REFUSED
