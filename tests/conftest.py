@@ -19,7 +19,7 @@ from tests.host.sites import Applied, make_site
 from tests.host.web import make_web_site
 
 # No deadline: a stopwatch judges the machine. Fewer examples than the default, as each run draws new ones.
-hypothesis.settings.register_profile("houblon", deadline=None, max_examples=40)
+hypothesis.settings.register_profile("houblon", deadline=None, max_examples=25)
 hypothesis.settings.load_profile("houblon")
 
 

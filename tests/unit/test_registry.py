@@ -438,7 +438,7 @@ JSON = st.recursive(
     kind=st.sampled_from([kind.__name__ for kind in KINDS]) | TEXT,
     fields=st.dictionaries(st.sampled_from(["names", "number", "role", "paths", "reason", "x"]), JSON),
 )
-@hypothesis_settings(max_examples=100, deadline=None)
+@hypothesis_settings(max_examples=40, deadline=None)
 def test_no_record_raises(kind: str, fields: dict[str, object]) -> None:
     back, warning = claim_from_json({"claim": kind, **fields})
     assert (back is None) == bool(warning)

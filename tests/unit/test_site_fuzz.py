@@ -41,19 +41,19 @@ def never_crashes(content: bytes) -> None:
 
 
 @given(st.binary(max_size=200))
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=25, deadline=None)
 def test_bytes(content: bytes) -> None:
     never_crashes(content)
 
 
 @given(st.text(alphabet=st.sampled_from("abz:- \n\t'\"[]{}&*!|>%@`#?,.~0\\é"), max_size=60))
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=30, deadline=None)
 def test_yaml_like_text(content: str) -> None:
     never_crashes(content.encode())
 
 
 @given(st.dictionaries(WORDS, TREES, max_size=8))
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=25, deadline=None)
 def test_trees(tree: dict[str, Any]) -> None:
     never_crashes(json.dumps({"version": 1, **tree}).encode())
 
@@ -66,7 +66,7 @@ def test_a_mark_at_each_line_of_a_good_file(mark: bytes) -> None:
 
 
 @given(st.data())
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=25, deadline=None)
 def test_a_good_file_damaged(data: st.DataObject) -> None:
     content = bytearray(GOOD)
     for _ in range(data.draw(st.integers(1, 4))):
@@ -77,7 +77,7 @@ def test_a_good_file_damaged(data: st.DataObject) -> None:
 
 
 @given(st.data())
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=25, deadline=None)
 def test_a_good_tree_with_one_value_replaced(data: st.DataObject) -> None:
     tree: dict[str, Any] = {
         "version": 1, "name": "x", "domain": "x.test", "languages": ["fr"],

@@ -25,7 +25,7 @@ def files_of(vault: Path) -> list[Path]:
     return sorted(path for path in vault.rglob("*") if path.is_file())
 
 
-@settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.data())
 def test_any_flipped_byte_is_noticed(site: Site, data: st.DataObject) -> None:
     path = data.draw(st.sampled_from(files_of(site.vault)), label="file")
@@ -43,7 +43,7 @@ def test_any_flipped_byte_is_noticed(site: Site, data: st.DataObject) -> None:
         path.write_bytes(good)
 
 
-@settings(max_examples=50, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.data())
 def test_any_cut_or_longer_file_is_noticed(site: Site, data: st.DataObject) -> None:
     path = data.draw(st.sampled_from(files_of(site.vault)), label="file")
