@@ -177,7 +177,7 @@ def test_a_lost_second_factor_is_forgotten(cloud: Cloud) -> None:
     dora = cloud.person("dora")
     assert dora.login() == 207
     cloud.query("INSERT INTO oc_twofactor_totp_secrets (user_id, secret, state) VALUES ('dora', 'lost', 2)")
-    cloud.query("INSERT INTO oc_twofactor_providers (provider_id, uid, enabled) VALUES ('totp', 'dora', 1)")
+    cloud.query("UPDATE oc_twofactor_providers SET enabled = 1 WHERE provider_id = 'totp' AND uid = 'dora'")
     assert dora.login() == 401, "the password alone opens what a second factor closes"
     cloud.user("forget-factor", "dora")
     assert dora.login() == 207
