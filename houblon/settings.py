@@ -191,6 +191,8 @@ def unique(what: str) -> Callable[[tuple[T, ...]], tuple[T, ...]]:
 
 Domain = Annotated[str, AfterValidator(domain), Field(examples=["famille.example"])]
 """For a role's `Config`: a name with at least one dot."""
+Subdomain = Annotated[str, Field(pattern=r"^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$")]
+"""For a role's `Config`: the one label that a service has below the site's domain (RFC 1035, section 2.3.1)."""
 Email = Annotated[str, AfterValidator(email), Field(examples=["marie@example.org"])]
 """For a role's `Config`: an e-mail address."""
 Key = Annotated[str, AfterValidator(public_key), Field(examples=["ssh-ed25519 AAAA... marie@laptop"])]

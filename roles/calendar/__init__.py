@@ -39,6 +39,7 @@ from houblon.contract import (
     tr,
 )
 from houblon.kit import Kit
+from houblon.settings import Subdomain
 
 PORT = 5232
 UNIT = "radicale.service"
@@ -109,7 +110,7 @@ class SharedConfig(Config):
 class CalendarConfig(Config):
     """Section `calendar:` of the services."""
 
-    subdomain: Annotated[str, Field(pattern=r"^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$")] = "cal"
+    subdomain: Subdomain = "cal"
     """The service is at https://<subdomain>.<domain>/."""
     groups: tuple[Name, ...] = ()
     """Groups whose members may use it; unset: everyone with an account."""

@@ -43,6 +43,7 @@ from houblon.contract import (
 )
 from houblon.kit import Kit
 from houblon.roles.nextcloud import backup, paths, people, settings, web
+from houblon.settings import Subdomain
 from houblon.software import PHP, POSTGRESQL_DIRECTORY, REDIS
 
 WANTED = "/etc/houblon/nextcloud.json"
@@ -64,7 +65,7 @@ App = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{1,62}$")]
 class NextcloudConfig(Config):
     """Section `nextcloud:` of the services. Any other setting of Nextcloud goes into `overrides/nextcloud/*.json`."""
 
-    subdomain: Annotated[str, Field(pattern=r"^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$")] = "cloud"
+    subdomain: Subdomain = "cloud"
     """The service is at https://<subdomain>.<domain>/."""
     groups: tuple[Name, ...] = ()
     """Groups whose members may use it; unset: everyone with an account."""

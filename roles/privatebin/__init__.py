@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from typing import Annotated, Any, Literal, Self
+from typing import Any, Literal, Self
 
 from markupsafe import escape
 from pydantic import Field, model_validator
@@ -30,6 +30,7 @@ from houblon.contract import (
     tr,
 )
 from houblon.kit import Kit
+from houblon.settings import Subdomain
 from houblon.software import PHP, POSTGRESQL_DIRECTORY
 
 USER = "privatebin"
@@ -56,7 +57,7 @@ Expiry = Literal["5min", "10min", "1hour", "1day", "1week", "1month", "1year"]
 class PrivatebinConfig(Config):
     """Section `privatebin:` of the services."""
 
-    subdomain: Annotated[str, Field(pattern=r"^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$")] = "paste"
+    subdomain: Subdomain = "paste"
     """The service is at https://<subdomain>.<domain>/."""
     expiry: Expiry = "1week"
     """How long a text is kept when its author chooses nothing."""

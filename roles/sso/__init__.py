@@ -42,6 +42,7 @@ from houblon.contract import (
 from houblon.kit import Kit
 from houblon.roles.sso import conf
 from houblon.roles.sso.words import WORDS, messages
+from houblon.settings import Subdomain
 
 UNIT = "lemonldap-ng-fastcgi-server.service"
 USER = "houblon-sso"
@@ -80,7 +81,7 @@ def _group(name: str) -> str:
 class SsoConfig(Config):
     """Section `sso:` of the services."""
 
-    subdomain: Annotated[str, Field(pattern=r"^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$")] = "auth"
+    subdomain: Subdomain = "auth"
     """The page's name below the site's domain."""
     second_factor: tuple[Annotated[str, AfterValidator(_group)], ...] = ()
     """Groups whose members must sign in with a second factor; they are led to register one. Everybody may."""
